@@ -1,0 +1,28 @@
+# `make chat` runs the tutor, `make test` the checks. Both set up .venv from the lock file first, once.
+.PHONY: chat test test-fast lint lock clean setup
+PYTHON ?= python3
+SETUP := .venv/.ready
+
+chat: $(SETUP)
+	@.venv/bin/python -m app $(ARGS)
+
+test: $(SETUP)
+	@.venv/bin/python -m tests
+
+setup: $(SETUP)
+
+$(SETUP): setup.sh locks/cpu.txt locks/gpu.txt
+	@PYTHON="$(PYTHON)" sh setup.sh
+
+lint: $(SETUP)
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
+
+# Resolves pyproject.toml into locks/ again (needs uv). setup.sh installs torch's CPU build by itself.
+lock:
+	uv pip compile -q --python-version 3.11 --universal --group cpu --group dev pyproject.toml -o locks/cpu.txt \
+	  --override locks/cpu-overrides.txt --no-annotate --generate-hashes --custom-compile-command "make lock"
+	uv pip compile -q --python-version 3.11 --universal --group gpu --group dev pyproject.toml -o locks/gpu.txt \
+	  --no-annotate --generate-hashes --custom-compile-command "make lock"
+
+clean:
+	rm -rf .venv var

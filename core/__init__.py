@@ -1,0 +1,1 @@
+"""What every room shares: value types, settings, errors, exam facts. Imports nothing of ours."""

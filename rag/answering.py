@@ -1,0 +1,209 @@
+"""A question answered from sources: condense → search → write → attribute → answer or refuse, as a stream of events."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.errors import IndexStateError
+from core.types import Answer, Document, Hit, Message, RefusalReason, Usage
+from rag import prompts
+from rag.citations import attribute
+from rag.config import AnswerSettings, IndexSettings
+from rag.retriever import Retriever, Search
+
+if TYPE_CHECKING:
+    from serving.client import ChatClient
+
+    from rag.embedding import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A step ended; `ms` is its time."""
+
+    name: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """What was searched for and found, before the first token."""
+
+    query: str
+    search: Search
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of the answer as the model writes it, markers and all."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The whole answer, checked. Always the last event."""
+
+    answer: Answer
+
+
+Event = Stage | Retrieved | Token | Done
+
+
+class Answerer:
+    """Grounded answers over a retriever, or over contexts given with the question."""
+
+    def __init__(self, retriever: Retriever | None, client: ChatClient, settings: AnswerSettings | None = None) -> None:
+        self.retriever, self.client = retriever, client
+        self.settings = settings or AnswerSettings()
+        self._over_contexts: Retriever | None = None
+
+    def answer(
+        self, messages: Sequence[Message], *, contexts: Sequence[Document] = (), cancel: threading.Event | None = None
+    ) -> Answer:
+        """The last event's answer of `stream`."""
+        for event in self.stream(messages, contexts=contexts, cancel=cancel):
+            if isinstance(event, Done):
+                return event.answer
+        raise AssertionError("stream ended without Done")
+
+    def stream(
+        self, messages: Sequence[Message], *, contexts: Sequence[Document] = (), cancel: threading.Event | None = None
+    ) -> Iterator[Event]:
+        """Events for the last user message; earlier messages are the conversation so far.
+
+        `contexts` replace retrieval. A set `cancel` ends the model's turn; what was written until then is attributed.
+        Raises ServingError when the model cannot be reached.
+        """
+        started = time.perf_counter()
+        timings: dict[str, float] = {}
+        question = messages[-1].content.strip()
+        history = (
+            [m for m in messages[:-1] if m.role != "system"][-self.settings.history_turns :]
+            if self.settings.history_turns
+            else []
+        )
+        query, usage = question, Usage()
+        if history:
+            query, usage, timings["condense"] = self._condense(question, history, cancel)
+            yield Stage("condense", timings["condense"])
+        retriever = self._retriever(contexts)
+        search = retriever.search(query, k=self.settings.sources)
+        timings |= search.timings_ms
+        for name, ms in search.timings_ms.items():
+            yield Stage(name, ms)
+        yield Retrieved(query, search)
+        if not search.hits:
+            yield Done(self._refusal(question, query, search.hits, "no_sources", timings, started, usage))
+            return
+        prompt = prompts.grounded(query, search.hits, (), self.settings.source_chars)
+        text, shown = "", False
+        writing = time.perf_counter()
+        for delta in self.client.stream(prompt, max_tokens=self.settings.max_tokens, temperature=0.0, cancel=cancel):
+            usage += delta.usage or Usage()
+            if not delta.text:
+                continue
+            timings.setdefault("first_token", (time.perf_counter() - writing) * 1000)
+            text += delta.text
+            # Held back while it may yet turn out to be the refusal, so that the page never shows the code word.
+            if shown or not _may_decline(text):
+                yield Token(delta.text if shown else text)
+                shown = True
+        timings["write"] = (time.perf_counter() - writing) * 1000
+        yield Stage("write", timings["write"])
+        checking = time.perf_counter()
+        found = attribute(
+            text,
+            search.hits,
+            retriever.document,
+            _encode(retriever),
+            retriever.index.bm25.tokens,
+            self.settings.support,
+        )
+        timings["attribute"] = (time.perf_counter() - checking) * 1000
+        yield Stage("attribute", timings["attribute"])
+        if _declined(text):
+            yield Done(self._refusal(question, query, search.hits, "model_declined", timings, started, usage))
+        elif not found.citations:
+            yield Done(
+                self._refusal(question, query, search.hits, "not_in_sources", timings, started, usage, found.dropped)
+            )
+        else:
+            timings["total"] = (time.perf_counter() - started) * 1000
+            yield Done(
+                Answer(
+                    question,
+                    found.text,
+                    False,
+                    None,
+                    found.sentences,
+                    found.citations,
+                    search.hits,
+                    found.dropped,
+                    timings,
+                    usage,
+                )
+            )
+
+    def _retriever(self, contexts: Sequence[Document]) -> Retriever:
+        if contexts:
+            settings = self.retriever.index.settings if self.retriever else IndexSettings()
+            embedder = (self.retriever or self._over_contexts or Retriever.over(contexts, settings)).embedder
+            self._over_contexts = Retriever.over(contexts, settings, embedder)
+            return self._over_contexts
+        if self.retriever is None:
+            raise IndexStateError("no index is open and the question brings no contexts. Give --index DIR")
+        return self.retriever
+
+    def _condense(
+        self, question: str, history: Sequence[Message], cancel: threading.Event | None
+    ) -> tuple[str, Usage, float]:
+        started = time.perf_counter()
+        completion = self.client.complete(
+            prompts.condense(question, history), max_tokens=64, temperature=0.0, stop=["\n"], cancel=cancel
+        )
+        query = completion.text.strip().strip('"')
+        # A small model sometimes answers instead of rewriting: then the words of both turns serve the search better.
+        if not query or len(query) > 300 or not query.rstrip().endswith("?"):
+            last = next((m.content for m in reversed(history) if m.role == "user"), "")
+            query = f"{last} {question}".strip()
+        return query, completion.usage, (time.perf_counter() - started) * 1000
+
+    def _refusal(
+        self,
+        question: str,
+        query: str,
+        sources: tuple[Hit, ...],
+        reason: RefusalReason,
+        timings: dict[str, float],
+        started: float,
+        usage: Usage,
+        dropped: int = 0,
+    ) -> Answer:
+        timings["total"] = (time.perf_counter() - started) * 1000
+        titles = list(dict.fromkeys(hit.chunk.title for hit in sources))
+        looked = f" I looked in: {', '.join(titles)}." if titles else ""
+        text = (
+            f"The notes do not hold an answer to this, so I would rather not guess. I searched for “{query}”.{looked}"
+        )
+        return Answer(question, text, True, reason, (), (), sources, dropped, timings, usage)
+
+
+def _encode(retriever: Retriever):  # type: ignore[no-untyped-def]
+    def encode(texts: Sequence[str]) -> Floats:
+        return retriever.embedder.encode(texts, tokens=False)[0]
+
+    return encode
+
+
+def _may_decline(text: str) -> bool:
+    start = text.lstrip("*\"'` \n").upper()
+    return prompts.DECLINE.startswith(start[: len(prompts.DECLINE)])
+
+
+def _declined(text: str) -> bool:
+    return prompts.DECLINE in text.upper()[: len(prompts.DECLINE) + 40] or not text.strip()
