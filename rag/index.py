@@ -168,7 +168,7 @@ def faiss_index(vectors: Floats, chunks: Sequence[Chunk], settings: IndexSetting
         inner.hnsw.efConstruction = 200
     elif kind == "ivfpq":
         cells = 1 << max(8, int(np.log2(4 * np.sqrt(len(vectors)))))
-        inner = faiss.index_factory(dim, f"IVF{cells},PQ{dim // 8}", faiss.METRIC_INNER_PRODUCT)
+        inner = faiss.index_factory(dim, f"IVF{cells},PQ{dim // 4}", faiss.METRIC_INNER_PRODUCT)
         inner.train(vectors)
     else:
         inner = faiss.IndexFlatIP(dim)

@@ -161,6 +161,6 @@ def test_ivfpq_is_real_at_the_size_that_wants_it(toy_embedder: Path) -> None:
     chunks = [Chunk(f"{n + 1:016x}", "d", "v", 0, 1, "x", "t") for n in range(12_000)]
     index = faiss_index(vectors, chunks, IndexSettings.model_validate({"dense": {"index": "ivfpq"}}))
     faiss.downcast_index(index.index).nprobe = 32
-    _, found = index.search(vectors[:50], 10)
+    _, found = index.search(vectors[:50], 50)
     hits = sum(int(stable_ids(chunks[i : i + 1])[0]) in found[i] for i in range(50))
     assert hits >= 40
