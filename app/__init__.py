@@ -1,0 +1,1 @@
+"""The page: a Gradio chat whose citations open the passage they quote."""

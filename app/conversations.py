@@ -1,0 +1,61 @@
+"""Conversations kept on disk, one JSON file each, so that a reload or a restart finds them again."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from core.types import Message
+
+MAX_TURNS = 200
+_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question, the answer's text (what later turns are told), and the answer as rendered."""
+
+    question: str
+    answer: str
+    html: str
+
+
+def new_id() -> str:
+    """A conversation id that cannot be guessed."""
+    return secrets.token_urlsafe(24)
+
+
+def load(folder: Path, conversation: str) -> list[Turn]:
+    """The turns so far; none for an unknown or unreadable conversation."""
+    path = _path(folder, conversation)
+    try:
+        return [Turn(**row) for row in json.loads(path.read_text(encoding="utf-8"))] if path else []
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def save(folder: Path, conversation: str, turns: list[Turn]) -> None:
+    """Writes the last turns beside and renames; an empty list deletes the conversation."""
+    path = _path(folder, conversation)
+    if path is None:
+        return
+    if not turns:
+        path.unlink(missing_ok=True)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps([asdict(t) for t in turns[-MAX_TURNS:]], ensure_ascii=False), encoding="utf-8")
+    draft.replace(path)
+
+
+def messages(turns: list[Turn]) -> list[Message]:
+    """The conversation as the model's messages."""
+    return [m for t in turns for m in (Message("user", t.question), Message("assistant", t.answer))]
+
+
+def _path(folder: Path, conversation: str) -> Path | None:
+    # The id comes back from the browser: anything that is not one of ours opens nothing.
+    return folder / f"{conversation}.json" if _ID.fullmatch(conversation) else None

@@ -1,0 +1,135 @@
+"""From a visitor's action to what the page shows: events in, HTML out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+from app import conversations, render
+from app.conversations import Turn
+from app.service import Service
+from core.errors import GenlError, ServingError
+from core.types import Message
+from rag.answering import Done, Retrieved, Stage, Token
+
+_STEPS = {"condense": "Searching the notes", "rerank": "Reading the best passages", "write": "Checking citations"}
+_FRAME_S = 0.1  # a page needs no more than ten updates a second
+
+
+class Handlers:
+    """One method an action. A conversation has at most one question in flight; a new one stops it."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self._in_flight: dict[str, threading.Event] = {}
+        self._folder = service.settings.conversations
+
+    def show(self, conversation: str) -> str:
+        """The conversation as kept."""
+        return render.conversation([(t.question, t.html) for t in conversations.load(self._folder, conversation)])
+
+    def respond(self, question: str, conversation: str) -> Iterator[str]:
+        """The conversation's HTML, again and again while the answer grows. The turn is kept when it ends."""
+        question = question.strip()
+        turns = conversations.load(self._folder, conversation)
+        if not question:
+            yield self.show(conversation)
+            return
+        self.stop(conversation)
+        cancel = self._in_flight[conversation] = threading.Event()
+        shown = [(t.question, t.html) for t in turns]
+        try:
+            for html, text in self._answer(question, turns, cancel):
+                yield render.conversation([*shown, (question, html)])
+                # Kept at every frame that ends something, so that a reload in mid-answer loses no question.
+                if text is not None:
+                    conversations.save(self._folder, conversation, [*turns, Turn(question, text, html)])
+        finally:
+            if self._in_flight.get(conversation) is cancel:
+                del self._in_flight[conversation]
+
+    def stop(self, conversation: str) -> None:
+        """Ends the answer being written, which keeps what is there."""
+        running = self._in_flight.get(conversation)
+        if running is not None:
+            running.set()
+
+    def take_back(self, conversation: str) -> str:
+        """Drops the last turn; its question."""
+        self.stop(conversation)
+        turns = conversations.load(self._folder, conversation)
+        conversations.save(self._folder, conversation, turns[:-1])
+        return turns[-1].question if turns else ""
+
+    def clear(self, conversation: str) -> str:
+        """Forgets the conversation; the empty page."""
+        self.stop(conversation)
+        conversations.save(self._folder, conversation, [])
+        return self.show(conversation)
+
+    def status(self) -> str:
+        """The status line."""
+        status = self.service.status()
+        seconds = f" · {time.time() - status.since:.0f} s" if status.state in ("starting", "restarting") else ""
+        return f'<p class="status {status.state}" role="status"><span class="light"></span>{escape(status.detail)}{seconds}</p>'
+
+    def upload(self, path: str, name: str) -> str:
+        """Takes a document in; a line that says so, or what is wrong with it."""
+        try:
+            stored = self.service.add(Path(path), name)
+        except (GenlError, OSError) as error:
+            return render.notice(" ".join(str(error).split()))
+        return f'<p class="done" role="status">{escape(stored)} is in the index</p>'
+
+    def forget(self, name: str) -> str:
+        """Removes a document; a line that says so."""
+        try:
+            self.service.forget(name)
+        except (GenlError, OSError) as error:
+            return render.notice(" ".join(str(error).split()))
+        return f'<p class="done" role="status">{escape(name)} is forgotten</p>'
+
+    def _answer(self, question: str, turns: list[Turn], cancel: threading.Event) -> Iterator[tuple[str, str | None]]:
+        """`(HTML, None)` while it grows, `(HTML, text)` for what is to be kept."""
+        written, search, last = "", None, 0.0
+        begun = render.notice("This answer was interrupted. Ask again.")
+        try:
+            yield render.waiting("Searching the notes"), None
+            for status in self.service.wait_for_model(cancel):
+                yield render.waiting(f"{status.detail} · {time.time() - status.since:.0f} s. Your question is next"), None
+            if cancel.is_set():
+                yield render.notice("Stopped."), "(stopped)"
+                return
+            retriever, events = self.service.ask([*conversations.messages(turns), Message("user", question)], cancel)
+            for event in events:
+                if isinstance(event, Stage) and event.name in _STEPS and not written:
+                    yield render.waiting(_STEPS[event.name]), None
+                elif isinstance(event, Retrieved):
+                    search = event.search
+                    yield render.waiting("Reading the best passages"), None
+                elif isinstance(event, Token):
+                    if not written:
+                        # From here on a reload shows at least the question and how far it came.
+                        yield render.streaming(event.text) + begun, event.text
+                    written += event.text
+                    if time.monotonic() - last >= _FRAME_S:
+                        last = time.monotonic()
+                        yield render.streaming(written), None
+                elif isinstance(event, Done):
+                    # Ids must be unique in the page, also when a question is asked twice.
+                    key = f"{len(turns)}-{time.time_ns():x}"
+                    html = render.answer(event.answer, search, retriever.document, key)
+                    if cancel.is_set():
+                        html += render.notice("Stopped.")
+                    yield html, event.answer.text
+        except ServingError as error:
+            trouble = "The model server stopped; it is being restarted. Ask again in a moment."
+            status = self.service.status()
+            if status.state == "failed" or self.service.supervisor is None:
+                trouble = " ".join(str(error).split())
+            yield (render.streaming(written) if written else "") + render.notice(trouble), written or "(no answer)"
+        except GenlError as error:
+            yield render.notice(" ".join(str(error).split())), "(no answer)"

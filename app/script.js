@@ -1,0 +1,30 @@
+// Opens the passage behind a citation chip, and closes it again. One listener for the page: answers come and go.
+document.addEventListener("click", (event) => {
+  const chip = event.target.closest?.(".chip");
+  if (chip) return openPassage(chip);
+  if (event.target.closest?.("#passage-close")) closePassage();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") closePassage();
+});
+let opener = null;
+function openPassage(chip) {
+  const held = document.getElementById(chip.dataset.passage);
+  const panel = document.getElementById("passage");
+  if (!held || !panel) return;
+  closePassage();
+  opener = chip;
+  chip.setAttribute("aria-expanded", "true");
+  const body = document.getElementById("passage-body");
+  body.replaceChildren(held.content.cloneNode(true));
+  panel.hidden = false;
+  body.focus({ preventScroll: true });
+  body.querySelector("mark")?.scrollIntoView({ block: "center" });
+}
+function closePassage() {
+  const panel = document.getElementById("passage");
+  if (!panel || panel.hidden) return;
+  panel.hidden = true;
+  opener?.removeAttribute("aria-expanded");
+  opener?.focus({ preventScroll: true });
+}

@@ -1,0 +1,94 @@
+"""The page's layout and which action calls which handler. What is shown is made in render.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+
+from app import conversations, uploads
+from app.handlers import Handlers
+
+HERE = Path(__file__).parent
+EXAMPLES = (
+    "How much memory does QLoRA save over full fine-tuning?",
+    "When is BM25 better than dense retrieval?",
+    "What does dynamic batching in Triton do?",
+)
+
+
+def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
+    """The page. `secret` keeps conversation ids readable across restarts of the server."""
+    settings = handlers.service.settings
+    with gr.Blocks(title="GenL Tutor", analytics_enabled=False, fill_width=True) as page:
+        conversation = gr.BrowserState("", storage_key="genl-conversation", secret=secret)
+        with gr.Row(elem_id="top"):
+            gr.HTML('<h1>GenL Tutor</h1>', elem_id="brand")
+            status = gr.HTML(handlers.status(), elem_id="status")
+        with gr.Tabs(elem_id="tabs"), gr.Tab("Chat", id="chat"):
+            with gr.Row(elem_id="desk"):
+                with gr.Column(scale=3, elem_id="talk"):
+                    talk = gr.HTML("", elem_id="conversation")
+                    with gr.Row(elem_id="ask"):
+                        box = gr.Textbox(
+                            placeholder="Ask about the exam…", label="Your question", show_label=False, lines=1, max_lines=6, scale=8, autofocus=True, elem_id="box"
+                        )
+                        send = gr.Button("Ask", variant="primary", scale=1, min_width=72, elem_id="send")
+                        stop = gr.Button("Stop", scale=1, min_width=72, elem_id="stop")
+                    with gr.Row(elem_id="again"):
+                        retry = gr.Button("Retry", size="sm", min_width=60, elem_id="retry")
+                        edit = gr.Button("Edit question", size="sm", min_width=60, elem_id="edit")
+                        clear = gr.Button("Clear", size="sm", min_width=60, elem_id="clear")
+                    gr.Examples([[e] for e in EXAMPLES], box, label="Try", elem_id="examples")
+                    with gr.Accordion("Your documents", open=False, elem_id="documents"):
+                        upload = gr.File(
+                            label=f"Add a document ({', '.join(sorted(s[1:] for s in uploads.ALLOWED))}; up to {settings.upload_mib} MiB)",
+                            type="filepath",
+                            elem_id="upload",
+                        )
+                        told = gr.HTML("", elem_id="told")
+                        with gr.Row():
+                            stored = gr.Dropdown(uploads.names(settings.uploads), label="In the index", scale=4, elem_id="stored")
+                            forget = gr.Button("Forget", scale=1, min_width=80, elem_id="forget")
+        gr.HTML(
+            '<aside id="passage" aria-label="Cited passage" hidden><button type="button" id="passage-close" aria-label="Close passage">×</button>'
+            '<div id="passage-body" tabindex="-1"></div></aside>',
+            elem_id="passage-holder",
+        )
+
+        def opened(kept: str) -> tuple[str, str]:
+            kept = kept or conversations.new_id()
+            return kept, handlers.show(kept)
+
+        def asked(question: str, kept: str) -> Iterator[tuple[str, str]]:
+            for html in handlers.respond(question, kept):
+                yield html, ""
+
+        def again(kept: str) -> Iterator[str]:
+            yield from handlers.respond(handlers.take_back(kept), kept)
+
+        def edited(kept: str) -> tuple[str, str]:
+            question = handlers.take_back(kept)
+            return handlers.show(kept), question
+
+        def added(path: str | None) -> tuple[str, dict[str, object], None]:
+            told_html = handlers.upload(path, Path(path).name) if path else ""
+            return told_html, gr.update(choices=uploads.names(settings.uploads), value=None), None
+
+        def forgotten(name: str | None) -> tuple[str, dict[str, object]]:
+            told_html = handlers.forget(name) if name else ""
+            return told_html, gr.update(choices=uploads.names(settings.uploads), value=None)
+
+        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        page.load(opened, conversation, [conversation, talk], **quiet)
+        for trigger in (send.click, box.submit):
+            trigger(asked, [box, conversation], [talk, box], concurrency_limit=8, **quiet)
+        stop.click(handlers.stop, conversation, None, **quiet)
+        retry.click(again, conversation, talk, concurrency_limit=8, **quiet)
+        edit.click(edited, conversation, [talk, box], **quiet)
+        clear.click(handlers.clear, conversation, talk, **quiet)
+        upload.upload(added, upload, [told, stored, upload], show_progress="minimal", api_visibility="private")
+        forget.click(forgotten, stored, [told, stored], show_progress="minimal", api_visibility="private")
+        gr.Timer(2).tick(handlers.status, None, status, **quiet)
+    return page
