@@ -20,12 +20,18 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def main() -> None:
     """Parses the command line and serves until Ctrl-C or SIGTERM."""
     parser = Parser(prog="python -m app", description=__doc__)
-    parser.add_argument("--model", metavar="NAME|DIR|URL", help="registry name, folder of weights, or OpenAI-compatible endpoint")
+    parser.add_argument(
+        "--model", metavar="NAME|DIR|URL", help="registry name, folder of weights, or OpenAI-compatible endpoint"
+    )
     parser.add_argument("--index", type=Path, metavar="DIR", help="default var/index")
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="the notes; default data/corpus")
-    parser.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1, this machine only; any other needs --auth")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="default 127.0.0.1, this machine only; any other needs --auth"
+    )
     parser.add_argument("--port", type=int, default=7860, help="default 7860; 0 takes any free one")
-    parser.add_argument("--auth", action="append", default=[], metavar="USER:PASSWORD", help="ask for a login; repeatable")
+    parser.add_argument(
+        "--auth", action="append", default=[], metavar="USER:PASSWORD", help="ask for a login; repeatable"
+    )
     args = parser.parse_args()
     serve(settings(args))
 
@@ -40,7 +46,9 @@ def settings(args: Namespace) -> AppSettings:
     if args.host not in LOOPBACK and not pairs:
         raise ConfigError(f"--host {args.host} opens the page to others: add --auth USER:PASSWORD")
     given = {"model": args.model, "index": args.index, "corpus": args.corpus}
-    return AppSettings(host=args.host, port=args.port, auth=tuple(pairs), **{k: v for k, v in given.items() if v is not None})
+    return AppSettings(
+        host=args.host, port=args.port, auth=tuple(pairs), **{k: v for k, v in given.items() if v is not None}
+    )
 
 
 def serve(chosen: AppSettings) -> None:
@@ -113,7 +121,9 @@ def _free(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise ConfigError(f"port {port} on {host}: {error.strerror}. Choose another: make chat ARGS='--port 7861'") from error
+            raise ConfigError(
+                f"port {port} on {host}: {error.strerror}. Choose another: make chat ARGS='--port 7861'"
+            ) from error
         return int(probe.getsockname()[1])
 
 

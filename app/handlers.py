@@ -99,7 +99,10 @@ class Handlers:
         try:
             yield render.waiting("Searching the notes"), None
             for status in self.service.wait_for_model(cancel):
-                yield render.waiting(f"{status.detail} · {time.time() - status.since:.0f} s. Your question is next"), None
+                yield (
+                    render.waiting(f"{status.detail} · {time.time() - status.since:.0f} s. Your question is next"),
+                    None,
+                )
             if cancel.is_set():
                 yield render.notice("Stopped."), "(stopped)"
                 return

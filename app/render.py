@@ -74,7 +74,10 @@ def passage(doc: Document, citation: Citation, hit: Hit) -> str:
 
 def inspector(given: Answer, search: Search) -> str:
     """Every stage's ranking with scores, and the time each step took."""
-    columns = "".join(f'<div class="stage"><h4>{escape(name)}</h4><ol>{_ranking(hits)}</ol></div>' for name, hits in search.stages.items())
+    columns = "".join(
+        f'<div class="stage"><h4>{escape(name)}</h4><ol>{_ranking(hits)}</ol></div>'
+        for name, hits in search.stages.items()
+    )
     times = "".join(
         f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{ms / 1000:.2f} s</dd></div>"
         if ms >= 1000

@@ -24,33 +24,40 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
     with gr.Blocks(title="GenL Tutor", analytics_enabled=False, fill_width=True) as page:
         conversation = gr.BrowserState("", storage_key="genl-conversation", secret=secret)
         with gr.Row(elem_id="top"):
-            gr.HTML('<h1>GenL Tutor</h1>', elem_id="brand")
+            gr.HTML("<h1>GenL Tutor</h1>", elem_id="brand")
             status = gr.HTML(handlers.status(), elem_id="status")
-        with gr.Tabs(elem_id="tabs"), gr.Tab("Chat", id="chat"):
-            with gr.Row(elem_id="desk"):
-                with gr.Column(scale=3, elem_id="talk"):
-                    talk = gr.HTML("", elem_id="conversation")
-                    with gr.Row(elem_id="ask"):
-                        box = gr.Textbox(
-                            placeholder="Ask about the exam…", label="Your question", show_label=False, lines=1, max_lines=6, scale=8, autofocus=True, elem_id="box"
-                        )
-                        send = gr.Button("Ask", variant="primary", scale=1, min_width=72, elem_id="send")
-                        stop = gr.Button("Stop", scale=1, min_width=72, elem_id="stop")
-                    with gr.Row(elem_id="again"):
-                        retry = gr.Button("Retry", size="sm", min_width=60, elem_id="retry")
-                        edit = gr.Button("Edit question", size="sm", min_width=60, elem_id="edit")
-                        clear = gr.Button("Clear", size="sm", min_width=60, elem_id="clear")
-                    gr.Examples([[e] for e in EXAMPLES], box, label="Try", elem_id="examples")
-                    with gr.Accordion("Your documents", open=False, elem_id="documents"):
-                        upload = gr.File(
-                            label=f"Add a document ({', '.join(sorted(s[1:] for s in uploads.ALLOWED))}; up to {settings.upload_mib} MiB)",
-                            type="filepath",
-                            elem_id="upload",
-                        )
-                        told = gr.HTML("", elem_id="told")
-                        with gr.Row():
-                            stored = gr.Dropdown(uploads.names(settings.uploads), label="In the index", scale=4, elem_id="stored")
-                            forget = gr.Button("Forget", scale=1, min_width=80, elem_id="forget")
+        with gr.Tabs(elem_id="tabs"), gr.Tab("Chat", id="chat"), gr.Column(elem_id="talk"):
+            talk = gr.HTML("", elem_id="conversation")
+            with gr.Row(elem_id="ask"):
+                box = gr.Textbox(
+                    placeholder="Ask about the exam…",
+                    label="Your question",
+                    show_label=False,
+                    lines=1,
+                    max_lines=6,
+                    scale=8,
+                    autofocus=True,
+                    elem_id="box",
+                )
+                send = gr.Button("Ask", variant="primary", scale=1, min_width=72, elem_id="send")
+                stop = gr.Button("Stop", scale=1, min_width=72, elem_id="stop")
+            with gr.Row(elem_id="again"):
+                retry = gr.Button("Retry", size="sm", min_width=60, elem_id="retry")
+                edit = gr.Button("Edit question", size="sm", min_width=60, elem_id="edit")
+                clear = gr.Button("Clear", size="sm", min_width=60, elem_id="clear")
+            gr.Examples([[e] for e in EXAMPLES], box, label="Try", elem_id="examples")
+            with gr.Accordion("Your documents", open=False, elem_id="documents"):
+                upload = gr.File(
+                    label=f"Add a document ({', '.join(sorted(s[1:] for s in uploads.ALLOWED))}; up to {settings.upload_mib} MiB)",
+                    type="filepath",
+                    elem_id="upload",
+                )
+                told = gr.HTML("", elem_id="told")
+                with gr.Row():
+                    stored = gr.Dropdown(
+                        uploads.names(settings.uploads), label="In the index", scale=4, elem_id="stored"
+                    )
+                    forget = gr.Button("Forget", scale=1, min_width=80, elem_id="forget")
         gr.HTML(
             '<aside id="passage" aria-label="Cited passage" hidden><button type="button" id="passage-close" aria-label="Close passage">×</button>'
             '<div id="passage-body" tabindex="-1"></div></aside>',

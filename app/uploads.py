@@ -40,7 +40,11 @@ def store(source: Path, original_name: str, folder: Path, limit_mib: int) -> Pat
 def names(folder: Path) -> list[str]:
     """Names of the stored documents."""
     stored = folder / FOLDER
-    return sorted(p.name for p in stored.iterdir() if p.is_file() and not p.name.startswith(".")) if stored.is_dir() else []
+    return (
+        sorted(p.name for p in stored.iterdir() if p.is_file() and not p.name.startswith("."))
+        if stored.is_dir()
+        else []
+    )
 
 
 def forget(folder: Path, name: str) -> None:
@@ -53,9 +57,11 @@ def forget(folder: Path, name: str) -> None:
 def safe_name(original: str) -> str:
     """The last path component, reduced to letters, digits, dots, dashes and underscores, with a known suffix."""
     last = re.split(r"[/\\]", unicodedata.normalize("NFKC", original))[-1]
-    path = Path(last)
-    suffix = path.suffix.lower()
+    stem, dot, ending = last.rpartition(".")
+    suffix = (dot + ending).lower()
     if suffix not in ALLOWED:
-        raise DocumentError(f"{last[:80]}: cannot read {suffix or 'files without a suffix'}. Known: {', '.join(sorted(ALLOWED))}")
-    stem = re.sub(r"[^\w.-]+", "-", path.stem).strip("-.")[:80]
+        raise DocumentError(
+            f"{last[:80]}: cannot read {suffix or 'files without a suffix'}. Known: {', '.join(sorted(ALLOWED))}"
+        )
+    stem = re.sub(r"[^\w.-]+", "-", stem).strip("-.")[:80]
     return f"{stem or 'document'}{suffix}"

@@ -70,8 +70,8 @@ class IndexSettings(Settings):
 class AnswerSettings(Settings):
     """How an answer is written and what counts as support."""
 
-    sources: int = Field(5, ge=1, le=12)
-    source_chars: int = Field(1200, ge=200)
-    max_tokens: int = Field(320, ge=16)
+    sources: int = Field(4, ge=1, le=12)
+    source_chars: int = Field(1000, ge=200)
+    max_tokens: int = Field(256, ge=16)
     support: float = Field(0.5, ge=0, le=1)
     history_turns: int = Field(6, ge=0)

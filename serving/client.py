@@ -25,7 +25,7 @@ class Endpoint(Settings):
     model: str
     api_key: str = "none"
     connect_timeout_s: float = 5.0
-    read_timeout_s: float = 120.0
+    read_timeout_s: float = 300.0
     max_retries: int = 2
 
 

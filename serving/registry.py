@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from core.config import Settings, parse
 from core.errors import ConfigError
 
@@ -33,7 +35,7 @@ class ModelEntry(Settings):
     context: int = 0
     file: str = ""
     bytes: int = 0
-    sha256: dict[str, str] = {}
+    sha256: dict[str, str] = Field(default_factory=dict)
     gpu: bool = False
 
 
@@ -45,6 +47,7 @@ class Machine:
     memory_gib: float
     gpu: str
     gpu_memory_gib: float
+    cpu_flags: frozenset[str] = frozenset()
 
 
 @cache
@@ -82,7 +85,19 @@ def machine() -> Machine:
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
         gpu, mib = "", "0"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Machine(cores, psutil.virtual_memory().total / 2**30, gpu, float(mib) / 1024)
+    memory_gib = psutil.virtual_memory().total / 2**30
+    return Machine(cores, memory_gib, gpu, float(mib) / 1024, _cpu_flags())
+
+
+def _cpu_flags() -> frozenset[str]:
+    """Instruction-set flags as Linux names them; none elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(
+        next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "").split()
+    )
 
 
 def default_chat_model() -> str:

@@ -25,7 +25,9 @@ def model_server(script: Script, delay_s: float = 0.0) -> Iterator[tuple[str, li
             pass
 
         def do_GET(self) -> None:
-            self._json({"object": "list", "data": [{"id": "scripted", "object": "model", "created": 0, "owned_by": "tests"}]})
+            self._json(
+                {"object": "list", "data": [{"id": "scripted", "object": "model", "created": 0, "owned_by": "tests"}]}
+            )
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -42,7 +44,9 @@ def model_server(script: Script, delay_s: float = 0.0) -> Iterator[tuple[str, li
             self.end_headers()
             try:
                 for at in range(0, len(text), 9):
-                    self._event(_body("chat.completion.chunk", delta={"content": text[at : at + 9]}, finish_reason=None))
+                    self._event(
+                        _body("chat.completion.chunk", delta={"content": text[at : at + 9]}, finish_reason=None)
+                    )
                     time.sleep(delay_s)
                 self._event(_body("chat.completion.chunk", delta={}, finish_reason="stop"))
                 self._event(_body("chat.completion.chunk") | {"choices": [], "usage": usage})

@@ -34,7 +34,9 @@ def retriever(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
 
 
 @contextmanager
-def _answerer(retriever: Retriever | None, *replies: str, delay_s: float = 0.0) -> Iterator[tuple[Answerer, list[dict[str, Any]]]]:
+def _answerer(
+    retriever: Retriever | None, *replies: str, delay_s: float = 0.0
+) -> Iterator[tuple[Answerer, list[dict[str, Any]]]]:
     from serving.client import ChatClient, Endpoint
 
     left = list(replies)
@@ -69,13 +71,16 @@ def test_an_answer_streams_and_ends_with_checked_citations(retriever: Retriever)
     assert citation.doc_id == "triton.md" and text[citation.start : citation.end] == citation.quote
     retrieved = next(e for e in events if isinstance(e, Retrieved))
     assert set(retrieved.search.stages) == {"dense", "bm25", "fused", "reranked"}
-    assert {"embed", "dense", "bm25", "fusion", "rerank", "first_token", "write", "attribute", "total"} <= set(answer.timings_ms)
+    assert {"embed", "dense", "bm25", "fusion", "rerank", "first_token", "write", "attribute", "total"} <= set(
+        answer.timings_ms
+    )
     assert answer.usage.prompt_tokens == 7
     assert requests[0]["temperature"] == 0.0
 
 
 @pytest.mark.parametrize(
-    ("reply", "reason"), [("NOT IN SOURCES", "model_declined"), ("Bananas are yellow because of carotenoids.", "not_in_sources")]
+    ("reply", "reason"),
+    [("NOT IN SOURCES", "model_declined"), ("Bananas are yellow because of carotenoids.", "not_in_sources")],
 )
 def test_refusal_is_a_result_with_its_reason(retriever: Retriever, reply: str, reason: str) -> None:
     with _answerer(retriever, reply) as (answerer, _):
@@ -88,19 +93,29 @@ def test_refusal_is_a_result_with_its_reason(retriever: Retriever, reply: str, r
 
 def test_a_follow_up_is_condensed_before_search(retriever: Retriever) -> None:
     history = [Message("user", "What is LoRA?"), Message("assistant", "LoRA trains two small matrices.")]
-    with _answerer(retriever, "Can a LoRA adapter be merged into the base weights?", "A LoRA adapter can be merged into the base weights.") as (
+    with _answerer(
+        retriever,
+        "Can a LoRA adapter be merged into the base weights?",
+        "A LoRA adapter can be merged into the base weights.",
+    ) as (
         answerer,
         requests,
     ):
         events = list(answerer.stream([*history, Message("user", "Can it be merged?")]))
-    assert next(e for e in events if isinstance(e, Retrieved)).query == "Can a LoRA adapter be merged into the base weights?"
+    assert (
+        next(e for e in events if isinstance(e, Retrieved)).query
+        == "Can a LoRA adapter be merged into the base weights?"
+    )
     assert "LoRA trains two small matrices" in json.dumps(requests[0]["messages"])
     assert events[-1].answer.citations[0].doc_id == "lora.md"  # type: ignore[union-attr]
     assert events[-1].answer.usage.prompt_tokens == 14  # type: ignore[union-attr]
 
 
 def test_given_contexts_replace_retrieval(retriever: Retriever) -> None:
-    contexts = [document("ctx-1", "", "The warehouse in Oslo stores 40 pallets."), document("ctx-2", "", "Lunch is at noon.")]
+    contexts = [
+        document("ctx-1", "", "The warehouse in Oslo stores 40 pallets."),
+        document("ctx-2", "", "Lunch is at noon."),
+    ]
     with _answerer(None, "The warehouse in Oslo stores 40 pallets [1].") as (answerer, _):
         answer = answerer.answer(_ask("How many pallets are in Oslo?"), contexts=contexts)
     assert {hit.chunk.doc_id for hit in answer.sources} == {"ctx-1", "ctx-2"}
@@ -140,7 +155,10 @@ def test_a_file_of_questions_resumes_and_keeps_its_order(retriever: Retriever, t
         # As after a kill: a journal with three finished rows and a fourth cut off.
         from rag import asking
 
-        journal = [json.dumps({"key": asking._key(answerer, q), "row": json.loads(r)}) for q, r in zip(questions, first, strict=False)]
+        journal = [
+            json.dumps({"key": asking._key(answerer, q), "row": json.loads(r)})
+            for q, r in zip(questions, first, strict=False)
+        ]
         (tmp_path / "a.jsonl.partial").write_text("\n".join(journal[:3]) + "\n" + journal[3][:40])
         requests.clear()
         answer_file(answerer, questions, out, concurrency=3)
@@ -159,7 +177,10 @@ def test_a_file_of_questions_resumes_and_keeps_its_order(retriever: Retriever, t
         ({"text": "x"}, "needs `_id`"),
         ({"_id": "1", "text": " "}, "non-empty"),
         ({"_id": "1", "text": "x", "contexts": [{"doc_id": "d"}]}, "each context needs"),
-        ({"_id": "1", "text": "x", "contexts": [{"doc_id": "d", "text": "a"}, {"doc_id": "d", "text": "b"}]}, "ambiguous"),
+        (
+            {"_id": "1", "text": "x", "contexts": [{"doc_id": "d", "text": "a"}, {"doc_id": "d", "text": "b"}]},
+            "ambiguous",
+        ),
         ({"_id": "1", "text": "x", "messages": [{"role": "robot", "content": "hi"}]}, "each message needs a role"),
     ],
 )
