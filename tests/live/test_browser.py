@@ -1,0 +1,186 @@
+"""The whole product: the real page, real vLLM with a small model, a real browser. Slow to start, so one app for all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from core.paths import ROOT
+from tests.conftest import NOTES
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+
+QUESTION = "On which port does Triton serve gRPC?"
+SHOTS = os.environ.get("GENL_SCREENSHOTS")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    names = (os.environ.get("GENL_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium on PATH. Get it: apt-get install chromium (or set GENL_CHROMIUM)")
+    return found
+
+
+@pytest.fixture(scope="module")
+def app(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The page's URL, with the model ready. $GENL_SHOTS_URL shows another running page instead, for screenshots."""
+    folder = tmp_path_factory.mktemp("app")
+    for name, text in NOTES.items():
+        (folder / "notes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "notes" / name).write_text(text)
+    (folder / "notes" / "evil.md").write_text(
+        "# Evil\n\n<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script> Evil widgets weigh 7 kg.\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "app",
+        "--model",
+        "smollm2-135m-instruct",
+        "--port",
+        "0",
+        "--corpus",
+        str(folder / "notes"),
+    ]
+    environment = os.environ | {"GENL_VAR": str(folder / "var")}
+    child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    line = child.stdout.readline()
+    assert line.startswith("GenL Tutor: http://127.0.0.1:"), line
+    yield line.split(": ", 1)[1].strip(), child
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(60) == 0
+
+
+@pytest.fixture
+def page(chromium: str, app: tuple[str, subprocess.Popen[str]]) -> Iterator[Page]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-sync",
+            ],
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 860})
+        foreign: list[str] = []
+        page.on(
+            "request",
+            lambda r: foreign.append(r.url) if not r.url.startswith((app[0], "data:", "blob:", "ws:")) else None,
+        )
+        page.goto(app[0])
+        page.wait_for_selector("#box textarea")
+        yield page
+        browser.close()
+        assert foreign == []  # the page works without a network
+
+
+def _ask(page: Page, question: str, timeout_s: float = 300) -> None:
+    turns = page.locator(".turn").count()
+    page.fill("#box textarea", question)
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"document.querySelectorAll('.turn').length > {turns}")
+    page.locator(".turn").last.locator(".inspector, .notice:not(.streaming + .notice)").first.wait_for(
+        timeout=timeout_s * 1000
+    )
+
+
+def test_a_question_is_answered_streamed_and_its_citation_opens_the_passage(page: Page) -> None:
+    page.fill("#box textarea", QUESTION)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".prose.streaming", timeout=300_000)
+    page.wait_for_selector(".inspector", timeout=120_000)
+    chip = page.locator(".chip").first
+    assert chip.get_attribute("aria-label").startswith("Source 1: triton.md")  # type: ignore[union-attr]
+    chip.focus()
+    page.keyboard.press("Enter")
+    mark = page.locator("#passage mark")
+    assert "8001" in mark.inner_text()
+    assert mark.is_visible()
+    page.keyboard.press("Escape")
+    assert page.locator("#passage").is_hidden()
+    page.locator(".inspector summary").click()
+    assert page.locator(".stage h4").all_inner_texts() == ["dense", "bm25", "fused", "reranked"]
+    assert "write" in page.locator(".times").inner_text()
+
+
+def test_a_reload_keeps_the_conversation_and_clear_forgets_it(page: Page) -> None:
+    _ask(page, QUESTION)
+    page.reload()
+    page.wait_for_selector(".turn .question")
+    assert QUESTION in page.locator(".question").first.inner_text()
+    page.click("#clear")
+    page.wait_for_selector(".welcome")
+    page.reload()
+    page.wait_for_selector(".welcome")
+
+
+def test_edit_brings_the_question_back(page: Page) -> None:
+    _ask(page, QUESTION)
+    page.click("#edit")
+    page.wait_for_selector(".welcome")
+    assert page.input_value("#box textarea") == QUESTION
+
+
+def test_nothing_a_note_says_runs(page: Page) -> None:
+    _ask(page, "How much do evil widgets weigh?")
+    if page.locator(".chip").count():
+        page.locator(".chip").first.click()
+    assert page.title() == "GenL Tutor"
+    assert page.locator("#conversation img, #passage img, #conversation script").count() == 0
+
+
+def test_an_upload_is_searched_and_then_forgotten(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "zebra.md").write_text("# Zebra cluster\n\nThe Zebra cluster has 96 nodes in hall four.\n")
+    page.locator("#documents button").first.click()
+    page.set_input_files("#upload input[type=file]", str(tmp_path / "zebra.md"))
+    page.locator("#told .done").wait_for(timeout=60_000)
+    _ask(page, "How many nodes does the Zebra cluster have?")
+    assert "Zebra" in page.locator(".turn .inspector").last.inner_html()
+
+
+def test_it_fits_a_phone_in_light_and_dark(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    for theme in ("light", "dark"):
+        page.goto(f"{page.url.split('?')[0]}?__theme={theme}")
+        page.wait_for_selector("#box textarea")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.locator("#send").is_visible()
+
+
+def test_a_killed_model_server_is_said_and_comes_back(page: Page, app: tuple[str, subprocess.Popen[str]]) -> None:
+    page.fill("#box textarea", "Tell me everything about LoRA, merging and Triton.")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".prose.streaming", timeout=300_000)
+    for process in psutil.Process(app[1].pid).children(recursive=True):
+        if "vllm" in " ".join(process.cmdline()).lower() or "VLLM" in process.name():
+            process.kill()
+    notice = page.locator(".turn .notice").last
+    notice.wait_for(timeout=60_000)
+    page.wait_for_function("document.querySelector('.status.restarting') !== null", timeout=60_000)
+    started = time.monotonic()
+    _ask(page, QUESTION)
+    assert page.locator(".turn").last.locator(".inspector").count() == 1
+    assert page.locator(".status.ready").count() == 1
+    print(f"back and answered after {time.monotonic() - started:.0f} s")

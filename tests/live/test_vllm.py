@@ -1,0 +1,72 @@
+"""The client and the supervisor against real vLLM on the 135M model."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from core.types import Message
+from serving.client import ChatClient, Endpoint
+from serving.vllm import Supervisor
+from serving.weights import ensure
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+
+MODEL = "smollm2-135m-instruct"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatClient]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENL_VAR", str(tmp_path_factory.mktemp("vllm")))
+        supervisor = Supervisor(MODEL, ensure(MODEL))
+        supervisor.start()
+        try:
+            supervisor.wait_ready(400)
+            yield ChatClient(Endpoint(base_url=supervisor.url, model=MODEL))
+        finally:
+            supervisor.stop()
+
+
+def test_it_streams_and_counts_tokens(client: ChatClient) -> None:
+    deltas = list(client.stream([Message("user", "Count from one to ten.")], max_tokens=30))
+    assert sum(bool(d.text) for d in deltas) > 5
+    assert deltas[-1].usage is not None and 1 < deltas[-1].usage.completion_tokens <= 30
+
+
+def test_a_schema_binds_even_this_model(client: ChatClient) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"route": {"enum": ["answer", "search"]}, "n": {"type": "integer", "minimum": 0, "maximum": 9}},
+        "required": ["route", "n"],
+        "additionalProperties": False,
+    }
+    reply = client.complete([Message("user", "Decide.")], schema=schema, max_tokens=60)
+    assert json.loads(reply.text)["route"] in ("answer", "search")
+
+
+def test_choice_logprobs_are_a_distribution(client: ChatClient) -> None:
+    import math
+
+    found = client.choice_logprobs([Message("user", "Reply with one letter, A or B.")], ["A", "B"])
+    assert sum(math.exp(v) for v in found.values()) == pytest.approx(1.0)
+
+
+def test_cancel_frees_the_server(client: ChatClient) -> None:
+    import httpx
+
+    cancel = threading.Event()
+    threading.Timer(1.0, cancel.set).start()
+    list(client.stream([Message("user", "Write a very long story.")], max_tokens=3000, cancel=cancel))
+    url = client.endpoint.base_url.removesuffix("/v1") + "/metrics"
+    deadline = time.monotonic() + 20
+    while True:
+        lines = [m for m in httpx.get(url).text.splitlines() if m.startswith("vllm:num_requests_running")]
+        if lines and all(float(line.rsplit(" ", 1)[1]) == 0 for line in lines):
+            break
+        assert time.monotonic() < deadline, lines
+        time.sleep(0.2)
