@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -87,7 +88,7 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
             told_html = handlers.forget(name) if name else ""
             return told_html, gr.update(choices=uploads.names(settings.uploads), value=None)
 
-        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         page.load(opened, conversation, [conversation, talk], **quiet)
         for trigger in (send.click, box.submit):
             trigger(asked, [box, conversation], [talk, box], concurrency_limit=8, **quiet)

@@ -1,0 +1,72 @@
+"""The shape of the checkout: the README's tree is true, `--help` is quick, mistakes end with one line and exit code 2."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from core.paths import CORPUS, ROOT
+from rag.notes import check_notes
+
+ROOMS = ("serving", "rag", "app")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_help_is_quick(room: str) -> None:
+    times = []
+    for _ in range(3):
+        started = time.monotonic()
+        shown = subprocess.run(
+            [sys.executable, "-m", room, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        times.append(time.monotonic() - started)
+    assert f"python -m {room}" in shown.stdout
+    assert min(times) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["rag", "search", "x", "--index", "nowhere"], "no index there"),
+        (["rag", "build", "--source", "nowhere", "--index", "var/none"], "no such file or folder"),
+        (
+            ["rag", "build", "--source", "data", "--index", "var/none", "--set", "chunking.chunk_char=5"],
+            "did you mean chunk_chars",
+        ),
+        (["rag", "search", "--index", "x"], "either a question or --queries"),
+        (["rag", "ask", "x"], "--index DIR is needed"),
+        (["rag", "nonsense"], "invalid choice"),
+        (["serving", "pull", "qwen2.5-coder-1.5b"], "did you mean"),
+        (["app", "--host", "0.0.0.0"], "add --auth"),
+        (["app", "--auth", "nopassword"], "USER:PASSWORD"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(command: list[str], says: str) -> None:
+    ran = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert says in ran.stderr and ran.stderr.count("\n") == 1
+
+
+def test_the_readme_s_tree_names_every_module_and_nothing_else() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^  ([a-z_]+\.(?:py|yaml|css|js))\b", readme, re.MULTILINE))
+    rooms = re.findall(r"^(core|serving|rag|app)/", readme, re.MULTILINE)
+    assert rooms == ["core", "serving", "rag", "app"]
+    there = {p.name for room in rooms for p in (ROOT / room).iterdir() if p.suffix in (".py", ".yaml", ".css", ".js")}
+    assert named == there - {"__init__.py"}
+
+
+def test_the_readme_s_make_commands_exist() -> None:
+    readme, makefile = (ROOT / "README.md").read_text(encoding="utf-8"), (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    assert {"chat", "test"} <= set(re.findall(r"\bmake ([a-z-]+)", readme)) <= targets
+
+
+def test_the_notes_keep_their_rules() -> None:
+    report = check_notes(CORPUS)
+    assert report.problems == ()
+    assert report.notes >= 60
