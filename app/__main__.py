@@ -98,7 +98,9 @@ def serve(chosen: AppSettings) -> None:
             footer_links=[],
             ssr_mode=False,
             max_file_size=f"{chosen.upload_mib}mb",
-            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+            theme=gr.themes.Default(
+                primary_hue="emerald", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+            ),
             css_paths=HERE / "style.css",
             head=f"<script>{(HERE / 'script.js').read_text(encoding='utf-8')}</script>",
         )

@@ -18,6 +18,7 @@ function openPassage(chip) {
   const body = document.getElementById("passage-body");
   body.replaceChildren(held.content.cloneNode(true));
   panel.hidden = false;
+  document.getElementById("talk")?.classList.add("beside"); // makes room for the panel where the window is wide
   body.focus({ preventScroll: true });
   body.querySelector("mark")?.scrollIntoView({ block: "center" });
 }
@@ -25,6 +26,7 @@ function closePassage() {
   const panel = document.getElementById("passage");
   if (!panel || panel.hidden) return;
   panel.hidden = true;
+  document.getElementById("talk")?.classList.remove("beside");
   opener?.removeAttribute("aria-expanded");
   opener?.focus({ preventScroll: true });
 }

@@ -36,7 +36,7 @@ class Service:
         if self.supervisor is not None:
             return self.supervisor.status()
         e = self.client.endpoint
-        return ServerStatus("ready", f"{e.model} at {e.base_url}", e.base_url, e.model, None, 0.0)
+        return ServerStatus("ready", f"{e.model} is ready", e.base_url, e.model, None, 0.0)
 
     def wait_for_model(self, cancel: threading.Event) -> Iterator[ServerStatus]:
         """Yields the status about once a second until the model is ready; ServingError when it will not be."""
