@@ -22,7 +22,9 @@ _FENCE = re.compile(r"^[ \t]*(```+|~~~+)")
 _SENTENCE_END = re.compile(
     r"(?<=[.!?])[\"'”’)\]*_`]*\s+(?=[\"'“‘(\[*_`]*[A-Z0-9])|\n\s*\n|\n(?=\s*(?:[-*+]|\d+[.)])\s)"
 )
-_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|al|Fig|Eq|Dr|Mr|Ms|No|approx|pp|vol|ca)|\b[A-Z]|\b\d+)\.\s*$")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|etc|vs|cf|al|Fig|Eq|Dr|Mr|Ms|No|approx|pp|vol|ca)|\b[A-Z])\.\s*$|(?:\A|\n)\s*\d{1,2}\.\s*\Z"
+)
 
 
 def chunk_document(document: Document, settings: ChunkSettings) -> list[Chunk]:
@@ -58,7 +60,7 @@ def sentences(text: str, span: Span | None = None) -> list[Span]:
     start, end = span or (0, len(text))
     cuts, last = [], start
     for match in _SENTENCE_END.finditer(text, start, end):
-        if "\n" not in match.group() and _ABBREVIATION.search(text, max(last, match.start() - 12), match.start() + 1):
+        if "\n" not in match.group() and _ABBREVIATION.search(text[max(last, match.start() - 12) : match.start() + 1]):
             continue
         cuts.append((last, match.start()) if match.group().isspace() else (last, match.end()))
         last = match.end()

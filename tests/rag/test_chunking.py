@@ -71,11 +71,15 @@ def test_an_edit_elsewhere_keeps_a_chunk_id() -> None:
 
 
 def test_sentences_respect_abbreviations_numbers_and_lists() -> None:
-    text = "Use FP8, e.g. E4M3. It has 3.5 bits? See Fig. 2 for more.\n- first item\n- second item"
+    text = (
+        "Use FP8, e.g. E4M3. It has 3.5 bits? See Fig. 2 for more. Use port 8002. Then go.\n- first item\n- second item"
+    )
     assert [text[a:b] for a, b in sentences(text)] == [
         "Use FP8, e.g. E4M3.",
         "It has 3.5 bits?",
         "See Fig. 2 for more.",
+        "Use port 8002.",
+        "Then go.",
         "- first item",
         "- second item",
     ]
