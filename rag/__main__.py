@@ -111,10 +111,9 @@ def _search(args: Namespace) -> None:
 
 
 def _ask(args: Namespace) -> None:
-    from serving.connect import connect
-
     from rag.answering import Answerer
     from rag.asking import answer_file, read_questions
+    from serving.connect import connect
 
     if (args.question is None) == (args.questions is None):
         raise ConfigError("give either a question or --questions FILE.jsonl")

@@ -16,9 +16,8 @@ from rag.config import AnswerSettings, IndexSettings
 from rag.retriever import Retriever, Search
 
 if TYPE_CHECKING:
-    from serving.client import ChatClient
-
     from rag.embedding import Floats
+    from serving.client import ChatClient
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def test_the_readme_s_tree_names_every_module_and_nothing_else() -> None:
 def test_the_readme_s_make_commands_exist() -> None:
     readme, makefile = (ROOT / "README.md").read_text(encoding="utf-8"), (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    assert {"chat", "test"} <= set(re.findall(r"\bmake ([a-z-]+)", readme)) <= targets
+    assert {"chat", "test"} <= set(re.findall(r"(?:^|`)make ([a-z-]+)", readme, re.MULTILINE)) <= targets
 
 
 def test_the_notes_keep_their_rules() -> None:
