@@ -110,6 +110,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
         self._status = ServerStatus("stopped", "not started", self.url, name, None, time.time())
 
@@ -157,7 +158,7 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 _kill_group(child)
         if self._thread is not None:
-            self._thread.join(timeout=10)
+            self._thread.join(timeout=15)
         self._set("stopped", f"{self.name} was stopped")
 
     def _supervise(self) -> None:
@@ -169,6 +170,7 @@ class Supervisor:
                 return
             self._watch(child)
             _kill_group(child)  # an engine process may outlive the API server that was killed
+            self._dismiss_guard()
             if self._stop.is_set():
                 return
             self._crashes.append(time.monotonic())
@@ -186,7 +188,7 @@ class Supervisor:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.1"))
-        # The child must not outlive us, even if we are killed with -9; `die_with` is read before the fork.
+        # Nothing may outlive us, even if we are killed with -9.
         parent = os.getpid()
         with self.log.open("wb") as log:
             child = subprocess.Popen(
@@ -199,7 +201,21 @@ class Supervisor:
                 preexec_fn=lambda: _die_with(parent),
             )
         self._child = child
+        # The signal above reaches the API server, not the engine it starts: those end with this pipe, at our end too.
+        self._guard = subprocess.Popen(
+            ["sh", "-c", f"read -r done || kill -s KILL -- -{child.pid}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         return child
+
+    def _dismiss_guard(self) -> None:
+        if self._guard is not None:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                self._guard.communicate(b"done\n", timeout=5)
+            self._guard = None
 
     def _watch(self, child: subprocess.Popen[bytes]) -> None:
         """Returns when the child has ended."""

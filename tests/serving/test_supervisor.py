@@ -18,8 +18,10 @@ from serving.registry import Machine
 from serving.vllm import Supervisor, command, dtype, free_port, recorded
 
 SERVER = """
-import sys
+import subprocess, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
+if len(sys.argv) > 2:  # like vLLM, whose engine is a process of its own
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 class H(BaseHTTPRequestHandler):
     def do_GET(self): self.send_response(200); self.end_headers()
     def log_message(self, *a): pass
@@ -29,6 +31,10 @@ HTTPServer(("127.0.0.1", int(sys.argv[1])), H).serve_forever()
 
 def _child(_: Path, __: str, port: int, ___: Machine) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, "-c", SERVER, str(port)], {}
+
+
+def _with_engine(_: Path, __: str, port: int, ___: Machine) -> tuple[list[str], dict[str, str]]:
+    return [sys.executable, "-c", SERVER, str(port), "engine"], {}
 
 
 def _broken(_: Path, __: str, port: int, ___: Machine) -> tuple[list[str], dict[str, str]]:
@@ -64,21 +70,32 @@ def test_it_gives_up_with_the_log_s_last_words(tmp_path: Path) -> None:
         supervisor.wait_ready(30)
 
 
-def test_the_child_dies_with_a_killed_parent(tmp_path: Path) -> None:
+def test_nothing_outlives_a_killed_parent() -> None:
     code = (
         "import pathlib, time, tests.serving.test_supervisor as t\n"
-        "s = t.Supervisor('m', pathlib.Path('.'), build=t._child); s.start(); s.wait_ready(20)\n"
+        "s = t.Supervisor('m', pathlib.Path('.'), build=t._with_engine); s.start(); s.wait_ready(20)\n"
         "print(s.status().pid, flush=True); time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    child = int(parent.stdout.readline())
+    server = psutil.Process(int(parent.stdout.readline()))
+    family = [*psutil.Process(parent.pid).children(), *server.children()]
+    assert len(family) >= 3  # server, its engine, the guard
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 10
-    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "the child outlived its parent"
-        time.sleep(0.05)
+    assert not psutil.wait_procs(family, timeout=10)[1], "a process outlived its parent"
+
+
+def test_the_engine_of_a_killed_server_ends_too(tmp_path: Path) -> None:
+    supervisor = Supervisor("m", tmp_path, build=_with_engine, back_off_s=0.1)
+    supervisor.start()
+    supervisor.wait_ready(20)
+    server = psutil.Process(supervisor.status().pid)
+    family = [server, *server.children()]
+    assert len(family) == 2
+    server.kill()
+    assert not psutil.wait_procs(family, timeout=10)[1]
+    supervisor.stop()
 
 
 def test_a_busy_port_is_one_clear_line() -> None:
