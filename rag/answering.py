@@ -122,6 +122,7 @@ class Answerer:
             _encode(retriever),
             retriever.index.bm25.tokens,
             self.settings.support,
+            question,
         )
         timings["attribute"] = (time.perf_counter() - checking) * 1000
         yield Stage("attribute", timings["attribute"])

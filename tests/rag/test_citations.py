@@ -35,14 +35,14 @@ def _hits(*docs: Document) -> list[Hit]:
     return [Hit(c, 1.0, n, "reranked") for n, c in enumerate(chunks, 1)]
 
 
-def _attribute(text: str, encode_with: Embedder, *docs: Document, threshold: float = 0.5) -> Attribution:
+def _attribute(text: str, encode_with: Embedder, *docs: Document, question: str = "") -> Attribution:
     by_id = {d.doc_id: d for d in docs}
 
     def encode(texts: Sequence[str]) -> Floats:
         return encode_with.encode(texts, tokens=False)[0]
 
     stems = Lexical.build(["x"], LexicalSettings()).tokens
-    return attribute(text, _hits(*docs), by_id.__getitem__, encode, stems, threshold)
+    return attribute(text, _hits(*docs), by_id.__getitem__, encode, stems, 0.5, question)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,34 @@ def test_a_wrong_number_is_not_supported(minilm: Embedder) -> None:
     found = _attribute("Triton accepts HTTP requests on port 9999.", minilm, DOC)
     assert found.citations == ()
     assert [s.supported for s in found.sentences] == [False]
+
+
+WELD = document(
+    "notes/memory.md",
+    "Memory for training",
+    "# Memory for training\n\nQLoRA on a 7B model needs about 4.5 GB for its weights. "
+    "Full fine-tuning with Adam needs 16 bytes for each parameter, 108 GB for 6.74 billion parameters.\n",
+)
+
+
+def test_two_facts_welded_into_a_false_one_are_not_supported(minilm: Embedder) -> None:
+    weld = "QLoRA needs about 4.5 GB for full fine-tuning with Adam of 6.74 billion parameters at 16 bytes each."
+    assert _attribute(weld, minilm, WELD).citations == ()
+    fair = "QLoRA needs about 4.5 GB for the weights of a 7B model, while full fine-tuning with Adam needs 108 GB."
+    assert _attribute(fair, minilm, WELD).citations
+
+
+def test_a_year_taken_over_from_the_question_needs_no_support_unless_the_source_has_another(minilm: Embedder) -> None:
+    text, asked = "In 2026 Triton listens for HTTP on port 8000.", "Where does Triton listen for HTTP in 2026?"
+    assert _attribute(text, minilm, DOC).citations == ()
+    assert _attribute(text, minilm, DOC, question=asked).citations
+    dated = document("d", "Triton", "# Triton\n\nIn 2018 Triton listened for HTTP on port 8000.\n")
+    assert _attribute(text, minilm, dated, question=asked).citations == ()
+
+
+def test_the_one_sentence_that_says_it_is_cited_alone(minilm: Embedder) -> None:
+    (citation,) = _attribute("Metrics are available on port 8002.", minilm, DOC).citations
+    assert citation.quote == "Metrics are served on port 8002."
 
 
 def test_an_unrelated_sentence_is_marked_unsupported(minilm: Embedder) -> None:
