@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from core.config import Settings
@@ -106,15 +107,21 @@ class ChatClient:
             extra["stop"] = list(stop)
         finished = False
         with self._errors():
-            response: Any = self._openai.chat.completions.create(
-                model=self.endpoint.model,
-                messages=_wire(messages),
-                max_tokens=max_tokens,
-                temperature=temperature,
-                stream=True,
-                stream_options={"include_usage": True},
-                **extra,
+            response = _unless(
+                cancel,
+                partial(
+                    self._openai.chat.completions.create,
+                    model=self.endpoint.model,
+                    messages=_wire(messages),
+                    max_tokens=max_tokens,
+                    temperature=temperature,
+                    stream=True,
+                    stream_options={"include_usage": True},
+                    **extra,
+                ),
             )
+            if response is None:
+                return
             with response, _hang_up(response, cancel):
                 try:
                     for chunk in response:
@@ -198,6 +205,26 @@ class ChatClient:
 def _wire(messages: Sequence[Message]) -> Any:
     """Messages as the protocol's dictionaries."""
     return [{"role": m.role, "content": m.content} for m in messages]
+
+
+def _unless(cancel: threading.Event | None, call: Callable[[], Any]) -> Any:
+    """What `call` returns; None as soon as `cancel` is set, and then a late response is closed unread."""
+    if cancel is None:
+        return call()
+    future: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # handed to whoever waits
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    while not cancel.is_set():
+        if wait([future], timeout=0.05).done:
+            return future.result()
+    future.add_done_callback(lambda late: None if late.exception() else late.result().close())
+    return None
 
 
 @contextmanager

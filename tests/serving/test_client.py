@@ -53,6 +53,20 @@ def test_cancel_in_mid_stream() -> None:
     assert 50 < len(seen) < 200
 
 
+def test_cancel_while_the_server_has_not_even_begun_to_answer() -> None:
+    def slow(_: dict[str, object]) -> str:
+        time.sleep(8)
+        return "late"
+
+    cancel = threading.Event()
+    with wire.model_server(slow) as (url, _):
+        client = ChatClient(Endpoint(base_url=url, model="scripted", max_retries=0))
+        threading.Timer(0.5, cancel.set).start()
+        started = time.monotonic()
+        assert list(client.stream(HELLO, cancel=cancel)) == []
+        assert time.monotonic() - started < 3
+
+
 def test_nobody_there_is_one_clear_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
