@@ -114,6 +114,9 @@ class Answerer:
                 shown = True
         timings["write"] = (time.perf_counter() - writing) * 1000
         yield Stage("write", timings["write"])
+        if _declined(text):
+            yield Done(self._refusal(question, query, search.hits, "model_declined", timings, started, usage))
+            return
         checking = time.perf_counter()
         found = attribute(
             text,
@@ -126,9 +129,7 @@ class Answerer:
         )
         timings["attribute"] = (time.perf_counter() - checking) * 1000
         yield Stage("attribute", timings["attribute"])
-        if _declined(text):
-            yield Done(self._refusal(question, query, search.hits, "model_declined", timings, started, usage))
-        elif not found.citations:
+        if not found.citations:
             yield Done(
                 self._refusal(question, query, search.hits, "not_in_sources", timings, started, usage, found.dropped)
             )
