@@ -99,26 +99,19 @@ class Answerer:
         if not search.hits:
             yield Done(self._refusal(question, query, search.hits, "no_sources", timings, started, usage))
             return
-        text, writing = "", time.perf_counter()
-        for attempt in (prompts.ANSWER, prompts.LOOK_AGAIN):
-            prompt = prompts.grounded(query, search.hits, (), self.settings.source_chars, attempt)
-            text, shown = "", False
-            for delta in self.client.stream(
-                prompt, max_tokens=self.settings.max_tokens, temperature=0.0, cancel=cancel
-            ):
-                usage += delta.usage or Usage()
-                if not delta.text:
-                    continue
-                timings.setdefault("first_token", (time.perf_counter() - writing) * 1000)
-                text += delta.text
-                # Held back while it may yet turn out to be the refusal, so that the page never shows the code word.
-                if shown or not _may_decline(text):
-                    yield Token(delta.text if shown else text)
-                    shown = True
-            # A small model sometimes declines with the answer before its eyes. The second prompt differs from the
-            # first in its last line only, so the server has nearly all of it in its prefix cache.
-            if contexts or not _declined(text) or _closeness(search) < self.settings.look_again:
-                break
+        prompt = prompts.grounded(query, search.hits, (), self.settings.source_chars)
+        text, shown = "", False
+        writing = time.perf_counter()
+        for delta in self.client.stream(prompt, max_tokens=self.settings.max_tokens, temperature=0.0, cancel=cancel):
+            usage += delta.usage or Usage()
+            if not delta.text:
+                continue
+            timings.setdefault("first_token", (time.perf_counter() - writing) * 1000)
+            text += delta.text
+            # Held back while it may yet turn out to be the refusal, so that the page never shows the code word.
+            if shown or not _may_decline(text):
+                yield Token(delta.text if shown else text)
+                shown = True
         timings["write"] = (time.perf_counter() - writing) * 1000
         yield Stage("write", timings["write"])
         if _declined(text):
@@ -206,11 +199,6 @@ def _encode(retriever: Retriever):  # type: ignore[no-untyped-def]
         return retriever.embedder.encode(texts, tokens=False)[0]
 
     return encode
-
-
-def _closeness(search: Search) -> float:
-    """How close the reranker finds the best source to the question; 0 without a reranker."""
-    return max((hit.scores.get("reranker", 0.0) for hit in search.hits), default=0.0)
 
 
 def _may_decline(text: str) -> bool:

@@ -68,14 +68,10 @@ class IndexSettings(Settings):
 
 
 class AnswerSettings(Settings):
-    """How an answer is written and what counts as support.
-
-    `look_again`: where the reranker scores a source at least this and the model declines, it is asked once more.
-    """
+    """How an answer is written and what counts as support."""
 
     sources: int = Field(4, ge=1, le=12)
     source_chars: int = Field(1000, ge=200)
     max_tokens: int = Field(256, ge=16)
     support: float = Field(0.5, ge=0, le=1)
-    look_again: float = Field(0.6, ge=0)
     history_turns: int = Field(6, ge=0)

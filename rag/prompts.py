@@ -21,20 +21,16 @@ CONDENSE = """Rewrite the learner's last message as one standalone search questi
 the like by what they refer to in the conversation. Keep every technical term. Reply with the question only."""
 
 
-ANSWER = "Answer from the sources above only, with [n] after each sentence."
-LOOK_AGAIN = f"""The sources above are close to this question. Say in one to three sentences what they state that answers \
-it, with [n] after each sentence; only if nothing in them bears on it, reply with exactly: {DECLINE}"""
-
-
-def grounded(
-    question: str, sources: Sequence[Hit], history: Sequence[Message], source_chars: int, task: str = ANSWER
-) -> list[Message]:
-    """Messages for a grounded answer: rules, earlier turns, then sources, question and task."""
+def grounded(question: str, sources: Sequence[Hit], history: Sequence[Message], source_chars: int) -> list[Message]:
+    """Messages for a grounded answer: rules, earlier turns, then sources and question."""
     blocks = [
         f"<source id={n}>\n{_heading(hit)}\n{_quoted(hit.chunk.text[:source_chars])}\n</source>"
         for n, hit in enumerate(sources, 1)
     ]
-    user = "\n".join(blocks) + f"\n\nQuestion: {question}\n{task}"
+    user = (
+        "\n".join(blocks)
+        + f"\n\nQuestion: {question}\nAnswer from the sources above only, with [n] after each sentence."
+    )
     return [Message("system", SYSTEM), *history, Message("user", user)]
 
 
