@@ -21,6 +21,8 @@ _FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.])\d(?:[\d,]*\d)?(?:\.\d+)?")
 _YEAR = re.compile(r"(?<![\w.])(?:19|20)\d\d(?!\w)")
 _CLAUSE = re.compile(r"[,;:](?!\d)|\b(?:and|while|whereas|but|or)\b", re.IGNORECASE)
+_CLAUSE_SHARE = 0.4
+_TAKEN_WORDS = 1
 _MARKER_BONUS = 0.05
 _FURTHER_SENTENCE = 0.02
 _MAX_SPAN_SENTENCES = 3
@@ -42,7 +44,7 @@ class _Span:
     start: int
     end: int
     text: str
-    numbers: tuple[frozenset[str], ...]  # of each of its sentences
+    sentences: tuple[str, ...]
 
 
 def valid(citation: Citation, document: Document) -> bool:
@@ -139,12 +141,12 @@ def _spans(number: int, hit: Hit) -> list[_Span]:
     """Runs of one to three neighbouring sentences of a source, with offsets into its document."""
     text, base = hit.chunk.text, hit.chunk.start
     parts = sentences(text)
-    figures = [frozenset(_numbers(text[a:b])) for a, b in parts]
+    texts = [text[a:b] for a, b in parts]
     out = []
     for first in range(len(parts)):
         for last in range(first, min(first + _MAX_SPAN_SENTENCES, len(parts))):
             start, end = parts[first][0], parts[last][1]
-            out.append(_Span(number, base + start, base + end, text[start:end], tuple(figures[first : last + 1])))
+            out.append(_Span(number, base + start, base + end, text[start:end], tuple(texts[first : last + 1])))
     return out
 
 
@@ -153,10 +155,35 @@ def _numbers(text: str) -> set[str]:
     return {n.replace(",", "") for n in _NUMBER.findall(text)}
 
 
-def _states(span: _Span, clauses: Sequence[set[str]], premise: set[str]) -> bool:
-    """Whether every clause finds all its figures within one sentence of the span."""
-    given = premise if premise and not _YEAR.search(span.text) else set()
-    return all(any(clause - given <= held for held in span.numbers) for clause in clauses)
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """The figures and the stems of a sentence or a clause."""
+
+    numbers: set[str]
+    stems: set[str]
+
+
+def _states(
+    held: Sequence[_Words], source: Sequence[_Words], headings: set[str], clauses: Sequence[_Words], given: set[str]
+) -> bool:
+    """Whether each clause with figures finds them in one sentence of the span, beside enough of its words.
+
+    Where another sentence of the source, without those figures, has clearly more of the words, the clause has taken the
+    words from there and the figures from here.
+    """
+
+    def words(clause: _Words, sentence: _Words) -> int:
+        return len(clause.stems & (sentence.stems | headings))
+
+    for clause in clauses:
+        figures = clause.numbers - given
+        if not figures:
+            continue
+        beside = max((words(clause, s) for s in held if figures <= s.numbers), default=-1)
+        elsewhere = max((words(clause, s) for s in source if not figures & s.numbers), default=0)
+        if beside < _CLAUSE_SHARE * len(clause.stems) or elsewhere - beside > _TAKEN_WORDS:
+            return False
+    return True
 
 
 def _support(
@@ -175,16 +202,24 @@ def _support(
     asked_stems = [set(s) for s in stems(asked)]
     span_stems = [set(s) for s in stems([s.text for s in spans])]
     context = [set(s) for s in stems([" ".join((h.chunk.title, *h.chunk.headings)) for h in sources])]
+    single = list(dict.fromkeys(sentence for span in spans for sentence in span.sentences))
+    texts_of: dict[int, list[str]] = {}
+    for span in spans:
+        texts_of.setdefault(span.source, []).extend(span.sentences)
+    words_of = {t: _Words(_numbers(t), set(s)) for t, s in zip(single, stems(single), strict=True)}
+    source_words = {n: [words_of[t] for t in dict.fromkeys(texts)] for n, texts in texts_of.items()}
     support = np.zeros_like(cosine)
     for i, words in enumerate(asked_stems):
-        clauses = [found for clause in _CLAUSE.split(asked[i]) if (found := _numbers(clause))]
+        parts = [part for part in _CLAUSE.split(asked[i]) if part.strip()]
+        clauses = [_Words(_numbers(t), set(s)) for t, s in zip(parts, stems(parts), strict=True)]
         for j, span in enumerate(spans):
-            held = words & (span_stems[j] | context[span.source - 1])
-            covered = len(held) / len(words) if words else 0.0
+            shared = words & (span_stems[j] | context[span.source - 1])
+            covered = len(shared) / len(words) if words else 0.0
             # A long span covers more words by chance: a little off for each further sentence's worth.
             length = 0.02 * max(0.0, len(span.text) / max(80, len(asked[i])) - 1)
-            off = min(length, 0.1) + _FURTHER_SENTENCE * (len(span.numbers) - 1)
-            support[i, j] = max(0.0, (cosine[i, j] + covered) / 2 - off) * (
-                1.0 if _states(span, clauses, premise) else 0.5
-            )
+            off = min(length, 0.1) + _FURTHER_SENTENCE * (len(span.sentences) - 1)
+            given = premise if premise and not _YEAR.search(span.text) else set()
+            held = [words_of[sentence] for sentence in span.sentences]
+            stated = _states(held, source_words[span.source], context[span.source - 1], clauses, given)
+            support[i, j] = max(0.0, (cosine[i, j] + covered) / 2 - off) * (1.0 if stated else 0.5)
     return support.astype(np.float32)

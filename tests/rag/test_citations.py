@@ -157,3 +157,25 @@ def test_offsets_point_into_the_document_not_the_chunk(tmp_path: Path, minilm: E
     )
     found = _attribute("The warp size is 32 threads.", minilm, long)
     assert long.text[found.citations[0].start : found.citations[0].end] == "The warp size is 32 threads."
+
+
+QLORA = document(
+    "notes/qlora.md",
+    "QLoRA",
+    "# QLoRA\n\nWeights and training state together take about 4.5 GB.\n\nThe same model needs about 108 GB of model states "
+    "for full fine-tuning with Adam and about 14 GB for LoRA over a BF16 base. A 70B base at 4.127 bits takes about 36 GB.\n",
+)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "supported"),
+    [
+        ("Full fine-tuning with Adam needs about 108 GB of model states.", True),
+        ("LoRA over a BF16 base takes about 14 GB, and a 70B base at 4.127 bits about 36 GB.", True),
+        ("The model states for full fine-tuning with Adam take about 4.5 GB.", False),
+        ("The model states for LoRA over a BF16 base take about 36 GB.", False),
+        ("Training takes about 4.5 GB, while full fine-tuning with Adam needs about 36 GB of model states.", False),
+    ],
+)
+def test_a_figure_belongs_to_the_words_beside_it(minilm: Embedder, sentence: str, supported: bool) -> None:
+    assert bool(_attribute(sentence, minilm, QLORA).citations) is supported
