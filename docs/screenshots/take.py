@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-QUESTION = "Why does QLoRA need so much less memory than full fine-tuning?"
+QUESTION = "When is BM25 better than dense retrieval?"
 HERE = Path(__file__).parent
 
 
