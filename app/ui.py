@@ -90,6 +90,7 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
 
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         page.load(opened, conversation, [conversation, talk], **quiet)
+        page.load(handlers.status, None, status, **quiet)  # the built-in value is as old as the page
         for trigger in (send.click, box.submit):
             trigger(asked, [box, conversation], [talk, box], concurrency_limit=8, **quiet)
         stop.click(handlers.stop, conversation, None, **quiet)

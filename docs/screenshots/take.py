@@ -36,6 +36,7 @@ def main(url: str, question: str = QUESTION) -> None:
         page.set_viewport_size({"width": 390, "height": 844})
         page.goto(f"{url}?__theme=dark")
         page.wait_for_selector(".turn .chip")
+        page.wait_for_selector(".status.ready")
         shoot("chat-phone")
         page.locator(".chip").first.click()
         shoot("citation-phone")
