@@ -21,7 +21,9 @@ def main() -> None:
     """Parses the command line and serves until Ctrl-C or SIGTERM."""
     parser = Parser(prog="python -m app", description=__doc__)
     parser.add_argument(
-        "--model", metavar="NAME|DIR|URL", help="registry name, folder of weights, or OpenAI-compatible endpoint"
+        "--model",
+        metavar="NAME|DIR|RUN|URL",
+        help="registry name, folder of weights, fine-tuning run or adapter, or OpenAI-compatible endpoint",
     )
     parser.add_argument("--index", type=Path, metavar="DIR", help="default var/index")
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="the notes; default data/corpus")
@@ -62,7 +64,7 @@ def serve(chosen: AppSettings) -> None:
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_SSR_MODE": "False"}
     from app.handlers import Handlers
     from app.service import Service, build_index
-    from serving.connect import is_url, locate, remote
+    from serving.connect import beside, is_url, locate, remote, target
     from serving.vllm import Supervisor
 
     url = chosen.model if is_url(chosen.model) else (os.environ.get("GENL_BASE_URL") if chosen.model is None else None)
@@ -70,9 +72,10 @@ def serve(chosen: AppSettings) -> None:
     if url:
         client = remote(url)
     else:
-        name, folder = locate(chosen.model)
-        supervisor = Supervisor(name, folder)
-        client = Service.client_of(supervisor)
+        base, adapter = target(chosen.model)
+        name, folder = locate(base)
+        supervisor = Supervisor(name, folder, build=beside(adapter))
+        client = Service.client_of(supervisor).asking(adapter.served_name if adapter else name)
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())

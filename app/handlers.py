@@ -31,8 +31,11 @@ class Handlers:
         """The conversation as kept."""
         return render.conversation([(t.question, t.html) for t in conversations.load(self._folder, conversation)])
 
-    def respond(self, question: str, conversation: str) -> Iterator[str]:
-        """The conversation's HTML, again and again while the answer grows. The turn is kept when it ends."""
+    def respond(self, question: str, conversation: str, model: str | None = None) -> Iterator[str]:
+        """The conversation's HTML, again and again while the answer grows. The turn is kept when it ends.
+
+        `model` is the one picked; None is the usual one.
+        """
         question = question.strip()
         turns = conversations.load(self._folder, conversation)
         if not question:
@@ -42,7 +45,7 @@ class Handlers:
         cancel = self._in_flight[conversation] = threading.Event()
         shown = [(t.question, t.html) for t in turns]
         try:
-            for html, text in self._answer(question, turns, cancel):
+            for html, text in self._answer(question, turns, cancel, model):
                 yield render.conversation([*shown, (question, html)])
                 # Kept at every frame that ends something, so that a reload in mid-answer loses no question.
                 if text is not None:
@@ -92,7 +95,9 @@ class Handlers:
             return render.notice(" ".join(str(error).split()))
         return f'<p class="done" role="status">{escape(name)} is forgotten</p>'
 
-    def _answer(self, question: str, turns: list[Turn], cancel: threading.Event) -> Iterator[tuple[str, str | None]]:
+    def _answer(
+        self, question: str, turns: list[Turn], cancel: threading.Event, model: str | None
+    ) -> Iterator[tuple[str, str | None]]:
         """`(HTML, None)` while it grows, `(HTML, text)` for what is to be kept."""
         written, search, last = "", None, 0.0
         begun = render.notice("This answer was interrupted. Ask again.")
@@ -106,7 +111,9 @@ class Handlers:
             if cancel.is_set():
                 yield render.notice("Stopped."), "(stopped)"
                 return
-            retriever, events = self.service.ask([*conversations.messages(turns), Message("user", question)], cancel)
+            retriever, events = self.service.ask(
+                [*conversations.messages(turns), Message("user", question)], cancel, model
+            )
             for event in events:
                 if isinstance(event, Stage) and event.name in _STEPS and not written:
                     yield render.waiting(_STEPS[event.name]), None

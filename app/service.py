@@ -50,10 +50,20 @@ class Service:
                 return
             yield status
 
-    def ask(self, messages: Sequence[Message], cancel: threading.Event) -> tuple[Retriever, Iterator[Event]]:
-        """The events of one answer, and the index it is answered from."""
+    def models(self) -> list[str]:
+        """What can be asked: the base and its adapters; the usual one alone while the server is not ready."""
+        try:
+            return self.client.models() if self.status().state == "ready" else [self.client.endpoint.model]
+        except ServingError:
+            return [self.client.endpoint.model]
+
+    def ask(
+        self, messages: Sequence[Message], cancel: threading.Event, model: str | None = None
+    ) -> tuple[Retriever, Iterator[Event]]:
+        """The events of one answer by that model (else the usual one), and the index it is answered from."""
         retriever = self.retriever
-        return retriever, Answerer(retriever, self.client).stream(messages, cancel=cancel)
+        client = self.client.asking(model) if model else self.client
+        return retriever, Answerer(retriever, client).stream(messages, cancel=cancel)
 
     def add(self, path: Path, name: str) -> str:
         """Takes a document into the index; its stored name."""

@@ -27,6 +27,9 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
         with gr.Row(elem_id="top"):
             gr.HTML("<h1>GenL Tutor</h1>", elem_id="brand")
             status = gr.HTML(handlers.status(), elem_id="status")
+            model = gr.Dropdown(
+                [], label="Model", show_label=False, container=False, min_width=120, scale=0, elem_id="model"
+            )
         with gr.Tabs(elem_id="tabs"), gr.Tab("Chat", id="chat"), gr.Column(elem_id="talk"):
             talk = gr.HTML("", elem_id="conversation")
             with gr.Row(elem_id="ask"):
@@ -69,12 +72,17 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
             kept = kept or conversations.new_id()
             return kept, handlers.show(kept)
 
-        def asked(question: str, kept: str) -> Iterator[tuple[str, str]]:
-            for html in handlers.respond(question, kept):
+        def asked(question: str, kept: str, chosen: str | None) -> Iterator[tuple[str, str]]:
+            for html in handlers.respond(question, kept, chosen):
                 yield html, ""
 
-        def again(kept: str) -> Iterator[str]:
-            yield from handlers.respond(handlers.take_back(kept), kept)
+        def again(kept: str, chosen: str | None) -> Iterator[str]:
+            yield from handlers.respond(handlers.take_back(kept), kept, chosen)
+
+        def offered(chosen: str | None) -> dict[str, object]:
+            names = handlers.service.models()
+            usual = handlers.service.client.endpoint.model
+            return gr.update(choices=names, value=chosen if chosen in names else usual)
 
         def edited(kept: str) -> tuple[str, str]:
             question = handlers.take_back(kept)
@@ -91,10 +99,13 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         page.load(opened, conversation, [conversation, talk], **quiet)
         page.load(handlers.status, None, status, **quiet)  # the built-in value is as old as the page
+        # An adapter published while the page is open appears when the list is opened.
+        page.load(offered, model, model, **quiet)
+        model.focus(offered, model, model, **quiet)
         for trigger in (send.click, box.submit):
-            trigger(asked, [box, conversation], [talk, box], concurrency_limit=8, **quiet)
+            trigger(asked, [box, conversation, model], [talk, box], concurrency_limit=8, **quiet)
         stop.click(handlers.stop, conversation, None, **quiet)
-        retry.click(again, conversation, talk, concurrency_limit=8, **quiet)
+        retry.click(again, [conversation, model], talk, concurrency_limit=8, **quiet)
         edit.click(edited, conversation, [talk, box], **quiet)
         clear.click(handlers.clear, conversation, talk, **quiet)
         upload.upload(added, upload, [told, stored, upload], show_progress="minimal", api_visibility="private")

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 
+from core.environment import ensure
 from core.errors import ConfigError, GenlError
 
 
@@ -18,9 +19,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a command; GenlError becomes one line on stderr and exit code 2, Ctrl-C exit code 130."""
+    """Runs a command, in `.venv` where this Python lacks the libraries; GenlError becomes one line on stderr and exit code 2, Ctrl-C exit code 130."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
+        ensure()
         main()
     except GenlError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,9 +13,13 @@ from core.errors import ConfigError
 
 
 class Settings(BaseModel):
-    """Base of every settings class: frozen, and closed to keys it does not know."""
+    """Base of every settings class: frozen, and closed to keys it does not know.
+
+    `elsewhere` maps names that other programs use to ours, for the message about an unknown key.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    elsewhere: ClassVar[Mapping[str, str]] = {}
 
 
 S = TypeVar("S", bound=Settings)
@@ -77,8 +81,14 @@ def _set(values: dict[str, Any], item: str) -> None:
 
 def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
     location = ".".join(str(part) for part in problem["loc"]) or "settings"
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):  # about several keys: it names them
+        said = problem["msg"].removeprefix("Value error, ")
+        return f"{location}: {said}" if problem["loc"] else said
     if problem["type"] != "extra_forbidden":
         return f"{location}: {problem['msg']} (got {problem['input']!r})"
+    ours = getattr(model, "elsewhere", {}).get(str(problem["loc"][-1]))
+    if ours:
+        return f"{location} is {ours} here"
     near = difflib.get_close_matches(str(problem["loc"][-1]), _keys(model, problem["loc"][:-1]), n=1)
     return f"unknown key {location}" + (f", did you mean {near[0]}?" if near else "")
 

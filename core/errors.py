@@ -23,3 +23,11 @@ class WeightsError(GenlError):
 
 class ServingError(GenlError):
     """The model server failed to start, died, or answered with an error."""
+
+
+class DatasetError(GenlError):
+    """Training data that cannot be used: the file, the line, and what is wrong with it."""
+
+
+class TrainingError(GenlError):
+    """A training run that cannot start, go on or be used."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 AS_OF = "2026-11"
 QUESTIONS = 50
 MINUTES = 60
+LETTERS = ("A", "B", "C", "D")
 
 
 @dataclass(frozen=True, slots=True)

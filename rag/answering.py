@@ -109,12 +109,12 @@ class Answerer:
             timings.setdefault("first_token", (time.perf_counter() - writing) * 1000)
             text += delta.text
             # Held back while it may yet turn out to be the refusal, so that the page never shows the code word.
-            if shown or not _may_decline(text):
+            if shown or not prompts.may_decline(text):
                 yield Token(delta.text if shown else text)
                 shown = True
         timings["write"] = (time.perf_counter() - writing) * 1000
         yield Stage("write", timings["write"])
-        if _declined(text):
+        if prompts.declined(text):
             yield Done(self._refusal(question, query, search.hits, "model_declined", timings, started, usage))
             return
         checking = time.perf_counter()
@@ -199,12 +199,3 @@ def _encode(retriever: Retriever):  # type: ignore[no-untyped-def]
         return retriever.embedder.encode(texts, tokens=False)[0]
 
     return encode
-
-
-def _may_decline(text: str) -> bool:
-    start = text.lstrip("*\"'` \n").upper()
-    return prompts.DECLINE.startswith(start[: len(prompts.DECLINE)])
-
-
-def _declined(text: str) -> bool:
-    return prompts.DECLINE in text.upper()[: len(prompts.DECLINE) + 40] or not text.strip()

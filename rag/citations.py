@@ -68,7 +68,8 @@ def attribute(
     Support is the mean of two views in [0, 1]: cosine between sentence and span embeddings, and the share of the
     sentence's stems that the span (with its headings) holds. One sentence that says it all is preferred to several.
     A number that the span lacks halves the support, and so do numbers of one clause that the span states in different
-    sentences: a right sentence about a wrong figure is not supported, nor one that welds two right ones together. A
+    sentences, or away from the words the answer puts beside them: a right sentence about a wrong figure is not
+    supported, nor one that welds two right ones together. A
     year that the answer takes over from the question needs no support where the span names no year.
     """
     clean, pieces, hints = _pieces(text)
@@ -200,26 +201,25 @@ def _support(
     vectors = encode([*asked, *(s.text for s in spans)])
     cosine = np.clip(vectors[: len(asked)] @ vectors[len(asked) :].T, 0, 1)
     asked_stems = [set(s) for s in stems(asked)]
-    span_stems = [set(s) for s in stems([s.text for s in spans])]
     context = [set(s) for s in stems([" ".join((h.chunk.title, *h.chunk.headings)) for h in sources])]
-    single = list(dict.fromkeys(sentence for span in spans for sentence in span.sentences))
-    texts_of: dict[int, list[str]] = {}
-    for span in spans:
-        texts_of.setdefault(span.source, []).extend(span.sentences)
-    words_of = {t: _Words(_numbers(t), set(s)) for t, s in zip(single, stems(single), strict=True)}
-    source_words = {n: [words_of[t] for t in dict.fromkeys(texts)] for n, texts in texts_of.items()}
+    single = [span for span in spans if len(span.sentences) == 1]
+    words_of = {
+        span.text: _Words(_numbers(span.text), set(found))
+        for span, found in zip(single, stems([span.text for span in single]), strict=True)
+    }
+    source_words = {n: [words_of[s.text] for s in single if s.source == n] for n in range(1, len(sources) + 1)}
     support = np.zeros_like(cosine)
     for i, words in enumerate(asked_stems):
         parts = [part for part in _CLAUSE.split(asked[i]) if part.strip()]
         clauses = [_Words(_numbers(t), set(s)) for t, s in zip(parts, stems(parts), strict=True)]
         for j, span in enumerate(spans):
-            shared = words & (span_stems[j] | context[span.source - 1])
+            held = [words_of[sentence] for sentence in span.sentences]
+            shared = words & context[span.source - 1].union(*(sentence.stems for sentence in held))
             covered = len(shared) / len(words) if words else 0.0
             # A long span covers more words by chance: a little off for each further sentence's worth.
             length = 0.02 * max(0.0, len(span.text) / max(80, len(asked[i])) - 1)
             off = min(length, 0.1) + _FURTHER_SENTENCE * (len(span.sentences) - 1)
             given = premise if premise and not _YEAR.search(span.text) else set()
-            held = [words_of[sentence] for sentence in span.sentences]
             stated = _states(held, source_words[span.source], context[span.source - 1], clauses, given)
             support[i, j] = max(0.0, (cosine[i, j] + covered) / 2 - off) * (1.0 if stated else 0.5)
     return support.astype(np.float32)

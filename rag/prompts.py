@@ -25,15 +25,19 @@ the like by what they refer to in the conversation. Keep every technical term. R
 
 def grounded(question: str, sources: Sequence[Hit], history: Sequence[Message], source_chars: int) -> list[Message]:
     """Messages for a grounded answer: rules, earlier turns, then sources and question."""
-    blocks = [
-        f"<source id={n}>\n{_heading(hit)}\n{_quoted(hit.chunk.text[:source_chars])}\n</source>"
-        for n, hit in enumerate(sources, 1)
-    ]
     user = (
-        "\n".join(blocks)
+        blocks(sources, source_chars)
         + f"\n\nQuestion: {question}\nAnswer from the sources above only, with [n] after each sentence."
     )
     return [Message("system", SYSTEM), *history, Message("user", user)]
+
+
+def blocks(sources: Sequence[Hit], source_chars: int) -> str:
+    """The sources, numbered from 1, each in a fence that its text cannot close."""
+    return "\n".join(
+        f"<source id={n}>\n{_heading(hit)}\n{_quoted(hit.chunk.text[:source_chars])}\n</source>"
+        for n, hit in enumerate(sources, 1)
+    )
 
 
 def condense(question: str, history: Sequence[Message]) -> list[Message]:
@@ -54,3 +58,14 @@ def _heading(hit: Hit) -> str:
 def _quoted(text: str) -> str:
     """The text with anything that could pass for our fence or a chat template's role marks broken up."""
     return re.sub(r"<(?=/?source\b)|<(?=\|)", "‹", text, flags=re.IGNORECASE)
+
+
+def may_decline(text: str) -> bool:
+    """Whether what is written so far may yet turn out to be the refusal."""
+    start = text.lstrip("*\"'` \n").upper()
+    return DECLINE.startswith(start[: len(DECLINE)])
+
+
+def declined(text: str) -> bool:
+    """Whether a reply is the refusal, or nothing."""
+    return DECLINE in text.upper()[: len(DECLINE) + 40] or not text.strip()

@@ -22,7 +22,9 @@ def main() -> None:
     pull.set_defaults(act=_pull)
 
     start = commands.add_parser("start", help="serve a model until Ctrl-C or SIGTERM; restarts it after a crash")
-    start.add_argument("model", nargs="?", metavar="NAME|DIR")
+    start.add_argument(
+        "model", nargs="?", metavar="NAME|DIR|RUN", help="a registry name, a folder of weights, or runs/NAME"
+    )
     start.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes any free one")
     start.set_defaults(act=_start)
 
@@ -50,14 +52,15 @@ def _start(args: Namespace) -> None:
     import signal
     import threading
 
-    from serving.connect import locate
+    from serving.connect import beside, locate, target
     from serving.vllm import Supervisor, recorded, wait_with_progress
 
     running = recorded()
     if running is not None:
         raise ServingError(f"{running.model} is already being served at {running.url}. Stop that first")
-    name, folder = locate(args.model)
-    supervisor = Supervisor(name, folder, args.port)
+    base, adapter = target(args.model)
+    name, folder = locate(base)
+    supervisor = Supervisor(name, folder, args.port, build=beside(adapter))
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
@@ -78,7 +81,10 @@ def _announce(supervisor, wait) -> None:  # type: ignore[no-untyped-def]
         wait(supervisor)
     except ServingError:
         return  # the main thread says it
-    print(f"serving {supervisor.name} at {supervisor.url}", flush=True)
+    from serving.client import ChatClient, Endpoint
+
+    names = ChatClient(Endpoint(base_url=supervisor.url, model=supervisor.name)).models()
+    print(f"serving {', '.join(names)} at {supervisor.url}", flush=True)
 
 
 def _check(args: Namespace) -> None:

@@ -168,6 +168,16 @@ class ChatClient:
         total = math.log(sum(math.exp(v) for v in found.values()))
         return {choice: value - total for choice, value in found.items()}
 
+    def asking(self, model: str) -> ChatClient:
+        """A client for another model of the same endpoint: an adapter, say."""
+        return ChatClient(self.endpoint.model_copy(update={"model": model}))
+
+    def models(self) -> list[str]:
+        """The names the endpoint serves, the base first. Raises ServingError."""
+        with self._errors():
+            quick = self._openai.with_options(timeout=self.endpoint.connect_timeout_s, max_retries=0)
+            return [model.id for model in quick.models.list().data]
+
     def healthy(self) -> bool:
         """Whether the endpoint lists its models within the connect timeout."""
         try:

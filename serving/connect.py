@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from core.errors import ServingError
+from serving import adapters
+from serving.adapters import Adapter
 from serving.client import ChatClient, Endpoint
+from serving.registry import Machine
 
 
 @contextmanager
 def connect(model: str | None = None) -> Iterator[ChatClient]:
-    """A ready client. `model` is an endpoint's URL, a registry name, a folder of weights, or None for what is served.
+    """A ready client. `model` is an endpoint's URL, a registry name, a folder of weights, a fine-tuning run's folder, a
+    published adapter's served name, or None for what is served.
 
     `$GENL_BASE_URL` (with `$GENL_API_KEY` and `$GENL_MODEL`) stands in for a model not given. A server started here is
     stopped on exit. Raises ServingError, WeightsError, ConfigError.
@@ -25,20 +30,36 @@ def connect(model: str | None = None) -> Iterator[ChatClient]:
         return
     from serving.vllm import Supervisor, recorded, wait_with_progress
 
-    running = recorded([served_name(model)] if model else [])
+    base, adapter = target(model)
+    running = recorded([served_name(base)] if base else [])
     if running is not None:
         client = ChatClient(Endpoint(base_url=running.url, model=running.model))
         _wait_healthy(client)
-        yield client
+        if adapter is not None:
+            adapters.load(client, adapter)
+        yield client.asking(adapter.served_name) if adapter else client
         return
-    name, folder = locate(model)
-    supervisor = Supervisor(name, folder)
+    name, folder = locate(base)
+    supervisor = Supervisor(name, folder, build=beside(adapter))
     supervisor.start()
     try:
         wait_with_progress(supervisor)
-        yield ChatClient(Endpoint(base_url=supervisor.url, model=name))
+        yield ChatClient(Endpoint(base_url=supervisor.url, model=adapter.served_name if adapter else name))
     finally:
         supervisor.stop()
+
+
+def target(model: str | None) -> tuple[str | None, Adapter | None]:
+    """What to serve for a `--model` value, and the adapter to ask where a run or a published adapter is meant."""
+    adapter = (adapters.of_run(Path(model)) or adapters.named(model)) if model else None
+    return (adapter.base, adapter) if adapter else (model, None)
+
+
+def beside(adapter: Adapter | None) -> Callable[[Path, str, int, Machine], tuple[list[str], dict[str, str]]]:
+    """vLLM's command with an adapter beside those that are published."""
+    from serving.vllm import command
+
+    return partial(command, beside=[adapter] if adapter and not adapter.version else [])
 
 
 def is_url(model: str | None) -> bool:

@@ -66,7 +66,7 @@ def resolve(name: str) -> ModelEntry:
         return models()[name]
     near = difflib.get_close_matches(name.lower(), models(), n=1)
     raise ConfigError(
-        f"unknown model {name!r}{f', did you mean {near[0]}?' if near else ''} "
+        f"unknown model {name!r}{f', did you mean {near[0]}?' if near else ''}. "
         f"Known: {', '.join(models())}; a folder of weights or an http:// endpoint also serves"
     )
 

@@ -20,6 +20,8 @@ from typing import Literal
 
 from core.errors import ServingError
 from core.paths import var_dir
+from serving.adapters import Adapter
+from serving.adapters import arguments as adapters_of
 from serving.registry import Machine, machine, models
 
 State = Literal["starting", "ready", "restarting", "failed", "stopped"]
@@ -38,8 +40,12 @@ class ServerStatus:
     since: float
 
 
-def command(folder: Path, name: str, port: int, here: Machine) -> tuple[list[str], dict[str, str]]:
-    """vLLM's command line and environment for weights on a machine.
+def command(
+    folder: Path, name: str, port: int, here: Machine, beside: Sequence[Adapter] = (), lora: bool = True
+) -> tuple[list[str], dict[str, str]]:
+    """vLLM's command line and environment for weights on a machine, with the published adapters and those `beside`.
+
+    Without `lora` no adapter can be served, now or later.
 
     On a CPU the KV cache gets an eighth of the memory, 1 to 4 GiB, and one core stays free where there are four or
     more; on a GPU vLLM takes 85 % of its memory, which leaves room for the embedder.
@@ -52,7 +58,14 @@ def command(folder: Path, name: str, port: int, here: Machine) -> tuple[list[str
     arguments += ["--shutdown-timeout", str(DRAIN_S), "--max-logprobs", "20"]
     # A small model can write white space for ever inside JSON: none is allowed there.
     arguments += ["--structured-outputs-config", json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})]
-    environment = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "INFO"}
+    adapters, allowed = adapters_of(name, beside) if lora else ([], {})
+    arguments += adapters
+    environment = allowed | {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_LOGGING_LEVEL": "INFO",
+    }
     if here.gpu:
         arguments += ["--gpu-memory-utilization", "0.85"]
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import shutil
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +20,11 @@ import psutil
 import pytest
 
 from core.paths import ROOT
+from serving.adapters import Adapter
+from serving.weights import ensure
+from tests import tiny
 from tests.conftest import NOTES
+from tests.live.conftest import MODEL
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -53,12 +60,13 @@ def app(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     (folder / "notes" / "evil.md").write_text(
         "# Evil\n\n<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script> Evil widgets weigh 7 kg.\n"
     )
+    _published(folder / "var")
     command = [
         sys.executable,
         "-m",
         "app",
         "--model",
-        "smollm2-135m-instruct",
+        MODEL,
         "--port",
         "0",
         "--corpus",
@@ -72,6 +80,13 @@ def app(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     yield line.split(": ", 1)[1].strip(), child
     child.send_signal(signal.SIGTERM)
     assert child.wait(60) == 0
+
+
+def _published(var: Path) -> None:
+    """An adapter as an earlier `finetune publish` would have left it."""
+    path = tiny.lora(ensure(MODEL), var / "adapters" / "other" / "v1", 1)
+    row = asdict(Adapter("other", 1, MODEL, 8, str(path), "runs/other"))
+    (var / "adapters" / "adapters.json").write_text(json.dumps({"other": {"active": 1, "versions": [row]}}))
 
 
 @pytest.fixture
@@ -104,10 +119,17 @@ def page(chromium: str, app: tuple[str, subprocess.Popen[str]]) -> Iterator[Page
 
 
 def _ask(page: Page, question: str, timeout_s: float = 300) -> None:
+    from playwright.sync_api import TimeoutError
+
     turns = page.locator(".turn").count()
     page.fill("#box textarea", question)
-    page.keyboard.press("Enter")
-    page.wait_for_function(f"document.querySelectorAll('.turn').length > {turns}")
+    # While the event of the answer before is still ending, Gradio ignores a submission and the box keeps its text.
+    for _ in range(10):
+        page.keyboard.press("Enter")
+        with contextlib.suppress(TimeoutError):
+            page.wait_for_function(f"document.querySelectorAll('.turn').length > {turns}", timeout=10_000)
+            break
+    assert page.locator(".turn").count() > turns
     page.locator(".turn").last.locator(".inspector, .notice:not(.streaming + .notice)").first.wait_for(
         timeout=timeout_s * 1000
     )
@@ -135,6 +157,17 @@ def test_a_question_is_answered_and_its_citation_opens_the_passage(page: Page) -
     turn.locator(".inspector summary").click()
     assert turn.locator(".stage h4").all_inner_texts() == ["dense", "bm25", "fused", "reranked"]
     assert "write" in turn.locator(".times").inner_text()
+
+
+def test_the_picker_offers_base_and_adapters(page: Page) -> None:
+    picker = page.locator("#model input")
+    page.wait_for_function("document.querySelector('#model input')?.value === 'smollm2-135m-instruct'")
+    picker.click()
+    page.get_by_role("option", name="other-v1").click()
+    assert picker.input_value() == "other-v1"
+    _ask(page, QUESTION)
+    assert page.locator(".turn").last.locator(".inspector").count() == 1  # answered or refused, and no error
+    assert picker.input_value() == "other-v1"
 
 
 def test_a_reload_keeps_the_conversation_and_clear_forgets_it(page: Page) -> None:

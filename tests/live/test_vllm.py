@@ -5,31 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from core.types import Message
-from serving.client import ChatClient, Endpoint
-from serving.vllm import Supervisor
-from serving.weights import ensure
+from serving.client import ChatClient
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
-
-MODEL = "smollm2-135m-instruct"
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatClient]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GENL_VAR", str(tmp_path_factory.mktemp("vllm")))
-        supervisor = Supervisor(MODEL, ensure(MODEL))
-        supervisor.start()
-        try:
-            supervisor.wait_ready(400)
-            yield ChatClient(Endpoint(base_url=supervisor.url, model=MODEL))
-        finally:
-            supervisor.stop()
 
 
 def test_it_streams_and_counts_tokens(client: ChatClient) -> None:

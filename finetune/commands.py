@@ -1,0 +1,129 @@
+"""The commands behind `python -m finetune`: settings, data, model and run joined up, and what is printed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.config import load
+from core.errors import DatasetError
+from core.paths import CORPUS
+from finetune.config import FinetuneSettings, find_config, unservable
+
+
+def train(config: str, overrides: Sequence[str], dry_run: bool) -> None:
+    """Trains by a config, or shows what training would be."""
+    settings = load(FinetuneSettings, find_config(config), overrides)
+    for line in unservable(settings):
+        print(f"note: {line}", file=sys.stderr)
+    from finetune import dataset, run
+    from finetune.model import base_folder, load_tokenizer
+
+    folder = base_folder(settings.model_name_or_path)
+    tokenizer = load_tokenizer(folder)
+    split = dataset.load(settings, tokenizer)
+    if split.overlong:
+        print(
+            f"note: {len(split.overlong)} rows longer than max_length ({settings.max_length}) are left out, "
+            f"the first is {split.overlong[0]}",
+            file=sys.stderr,
+        )
+    if dry_run:
+        from finetune.preview import show
+
+        show(settings, folder, tokenizer, split)
+        return
+    _quiet()
+    import torch
+    from accelerate import PartialState
+
+    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
+        run_folder = run.prepare(settings, split.sha256)
+    _track(run_folder)
+    from finetune.model import attach, load_base
+    from finetune.training import train as fit
+
+    started = time.monotonic()
+    model = attach(load_base(settings, folder), settings)
+    trainer = fit(model, tokenizer, split, settings)
+    if not trainer.is_world_process_zero():
+        return
+    results = {
+        "steps": trainer.state.global_step,
+        "seconds": round(time.monotonic() - started, 1),
+        "peak_memory_bytes": peak_memory(),
+        "best_checkpoint": trainer.state.best_model_checkpoint,
+        "best_metric": trainer.state.best_metric,
+    }
+    run.finish(run_folder, results)
+    from finetune.card import write_card
+
+    write_card(run_folder)
+    print(
+        f"{run_folder}/adapter: {results['steps']} steps in {results['seconds']:.0f} s, curves in {run_folder}/curves.png"
+    )
+
+
+def sweep(config: str, overrides: Sequence[str]) -> None:
+    """Runs a sweep and prints its trials, best first."""
+    from finetune import sweep as sweeping
+
+    settings = load(sweeping.SweepSettings, find_config(config), overrides)
+    best = sweeping.sweep(settings)
+    for value, drawn in sweeping.table(settings):
+        print(f"{settings.metric} {value:.4f}  {drawn}")
+    print(f"{best}: the best settings. Train by them: python -m finetune --config {best} output_dir=runs/NAME")
+
+
+def compose_data(out: Path, check: bool) -> None:
+    """Writes data/sft's three files, or compares them with what would be written."""
+    import json
+
+    from finetune.tutoring import compose, write
+
+    samples = compose(CORPUS, out / "originals")
+    counts = ", ".join(f"{len(rows)} {split}" for split, rows in samples.items())
+    if not check:
+        write(samples, out)
+        print(f"{out}: {counts}")
+        return
+    for split, rows in samples.items():
+        path = out / f"{split}.jsonl"
+        there = path.read_text(encoding="utf-8") if path.exists() else ""
+        if there != "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows):
+            raise DatasetError(f"{path}: is not what the notes and originals give. Run: python -m finetune data")
+    print(f"{out}: up to date ({counts})")
+
+
+def peak_memory() -> int:
+    """Peak bytes of this process: on the GPU where there is one, else resident memory."""
+    import resource
+
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _quiet() -> None:
+    """The libraries' progress of loading weights and their advice are not the user's business."""
+    import warnings
+
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", module=r"(peft|torch|mlflow|transformers)\.")
+
+
+def _track(folder: Path) -> None:
+    """MLflow's database lies beside the runs, unless the environment names a tracking server."""
+    import os
+
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", "genl-tutor")
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{folder.resolve().parent / 'mlflow.db'}")

@@ -1,0 +1,286 @@
+"""The project's own training set, composed from the notes and from originals written beside them.
+
+`data/sft/originals/FOLDER/NOTE.jsonl` holds, for each note, questions whose answer sentences quote the note, and exam
+questions. From those come grounded answers over numbered sources with markers, refusals over sources that do not hold
+the answer, follow-ups made standalone, exam questions with reasoning, and the agent's decisions. The split is by note:
+no sentence of a test note is in a training sample, not even as a distractor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import DatasetError
+from core.exam import LETTERS
+from core.types import Chunk, Hit, Message
+from rag import prompts
+from rag.chunking import chunk_document
+from rag.config import ChunkSettings, LexicalSettings
+from rag.documents import load_sources
+from rag.lexical import Lexical
+
+SPLITS = ("train", "validation", "test")
+EXAM = (
+    "You are a study tutor for NVIDIA's NCA-GENL exam. Reply with the letter of the right option first, then say why "
+    "in one to three sentences."
+)
+DECIDE = """You decide the next step of a study tutor for NVIDIA's NCA-GENL exam. Reply with one JSON object:
+{"route": "search", "query": "..."} to look something up in the study notes,
+{"route": "tool", "tool": "calculator", "arguments": {"expression": "..."}} to compute a number,
+{"route": "answer"} when the message needs neither."""
+_CHUNKS = ChunkSettings(chunk_chars=600, overlap_chars=0)
+_HELD = 0.5  # a source that holds this share of an answer's stems may hold the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One note: its split, its chunks, its originals."""
+
+    name: str
+    split: str
+    chunks: tuple[Chunk, ...]
+    rows: tuple[dict[str, Any], ...]
+
+
+def compose(corpus: Path, originals: Path, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
+    """All samples by split, as rows `{id, kind, note, messages, …}`. DatasetError names the bad original."""
+    notes = _notes(corpus, originals)
+    out: dict[str, list[dict[str, Any]]] = {}
+    for split in SPLITS:
+        mine = [note for note in notes if note.split == split]
+        draw = random.Random(f"{seed}-{split}")
+        rows = [*_from_notes(mine, draw), *_decisions(mine, draw)]
+        draw.shuffle(rows)
+        out[split] = rows
+    return out
+
+
+def write(samples: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path) -> None:
+    """`train.jsonl`, `validation.jsonl` and `test.jsonl`, each written beside and renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, rows in samples.items():
+        draft = folder / f".{split}.jsonl.tmp"
+        draft.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        draft.replace(folder / f"{split}.jsonl")
+
+
+def splits_of(names: Sequence[str]) -> dict[str, str]:
+    """Which split each note is of: of every folder (exam domain) about one note in seven tests, one in twelve validates."""
+    found = {}
+    for folder in sorted({name.split("/")[0] for name in names}):
+        mine = sorted(
+            (name for name in names if name.split("/")[0] == folder),
+            key=lambda name: hashlib.sha256(name.encode()).hexdigest(),
+        )
+        tests, validates = max(1, round(len(mine) / 7)), max(1, round(len(mine) / 12))
+        for i, name in enumerate(mine):
+            found[name] = "test" if i < tests else "validation" if i < tests + validates else "train"
+    return found
+
+
+def _notes(corpus: Path, originals: Path) -> list[Note]:
+    documents = {doc.doc_id.removesuffix(".md"): doc for doc in load_sources([corpus])}
+    paths = sorted(originals.glob("*/*.jsonl"))
+    splits = splits_of([f"{path.parent.name}/{path.stem}" for path in paths])
+    found = []
+    for path in paths:
+        name = f"{path.parent.name}/{path.stem}"
+        if name not in documents:
+            raise DatasetError(f"{path}: there is no note {name}.md in {corpus}")
+        document = documents[name]
+        text = _plain(document.text)
+        rows = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            row = json.loads(line)
+            for quote in _quotes(row):
+                if _plain(quote) not in text:
+                    raise DatasetError(f"{path}:{number}: quotes what the note does not say: {quote[:80]!r}")
+            rows.append(row)
+        found.append(Note(name, splits[name], tuple(chunk_document(document, _CHUNKS)), tuple(rows)))
+    if not found:
+        raise DatasetError(f"{originals}: no originals there")
+    return found
+
+
+def _quotes(row: Mapping[str, Any]) -> list[str]:
+    if row["kind"] == "exam":
+        return [row["quote"]]
+    answers = [*row["answer"], *row.get("follow_up", {}).get("answer", [])]
+    return [sentence["quote"] for sentence in answers]
+
+
+class _Shelf:
+    """The chunks of one split, and which of them lie near a question without holding its answer."""
+
+    def __init__(self, notes: Sequence[Note]) -> None:
+        self.chunks = [chunk for note in notes for chunk in note.chunks]
+        self._texts = [_plain(chunk.text) for chunk in self.chunks]
+        self._lexical = Lexical.build([f"{c.title}\n{c.text}" for c in self.chunks], LexicalSettings())
+        self._stems = [set(tokens) for tokens in self._lexical.tokens(self._texts)]
+
+    def holding(self, quote: str, note: Note) -> Chunk | None:
+        """The chunk of the note that holds the whole quote."""
+        wanted = _plain(quote)
+        return next((chunk for chunk in note.chunks if wanted in _plain(chunk.text)), None)
+
+    def near(self, question: str, answer: Sequence[Mapping[str, str]], note: Note, same_note: bool) -> list[Chunk]:
+        """Chunks that share words with the question but hold no sentence of the answer, best first."""
+        needed = [set(t) for t in self._lexical.tokens([s["text"] for s in answer])]
+        quotes = [_plain(s["quote"]) for s in answer]
+        scores = self._lexical.scores(question)
+        found = []
+        for i in np.argsort(-scores)[:60]:
+            if scores[i] <= 0:
+                break
+            chunk = self.chunks[i]
+            if not same_note and chunk.doc_id.startswith(note.name):
+                continue
+            if any(quote in self._texts[i] for quote in quotes):
+                continue
+            if any(len(stems & self._stems[i]) > _HELD * len(stems) for stems in needed if stems):
+                continue
+            found.append(chunk)
+        return found
+
+
+def _from_notes(notes: Sequence[Note], draw: random.Random) -> Iterator[dict[str, Any]]:
+    shelf = _Shelf(notes)
+    exams = 0
+    for note in notes:
+        for number, row in enumerate(note.rows):
+            name = f"{note.name}#{number}"
+            if row["kind"] == "exam":
+                exams += 1
+                yield _exam(name, note, row, shelf, draw, with_sources=exams % 2 == 0)
+                continue
+            yield from _question(name, note, row["question"], row["answer"], shelf, draw)
+            follow_up = row.get("follow_up")
+            if follow_up:
+                asked, standalone, answer = (follow_up[key] for key in ("question", "standalone", "answer"))
+                yield from _question(f"{name}-follow-up", note, standalone, answer, shelf, draw)
+                history = [
+                    Message("user", row["question"]),
+                    Message("assistant", " ".join(s["text"] for s in row["answer"])),
+                ]
+                yield _row(f"{name}-condense", "condense", note, [*prompts.condense(asked, history)], standalone)
+
+
+def _question(
+    name: str, note: Note, question: str, answer: Sequence[Mapping[str, str]], shelf: _Shelf, draw: random.Random
+) -> Iterator[dict[str, Any]]:
+    """The question answered from sources that hold the answer, and refused over sources that do not."""
+    holding = [shelf.holding(sentence["quote"], note) for sentence in answer]
+    gold = list(dict.fromkeys(chunk for chunk in holding if chunk is not None))
+    if all(chunk is not None for chunk in holding) and len(gold) <= 3:
+        others = shelf.near(question, answer, note, same_note=True)
+        sources = gold + others[: draw.choice((2, 3, 4)) - len(gold)] if len(gold) < 4 else gold
+        draw.shuffle(sources)
+        number = {chunk.chunk_id: n for n, chunk in enumerate(sources, 1)}
+        text = " ".join(
+            f"{sentence['text'].rstrip()} [{number[chunk.chunk_id]}]"
+            for sentence, chunk in zip(answer, holding, strict=True)
+            if chunk is not None
+        )
+        right = sorted({number[chunk.chunk_id] for chunk in gold})
+        yield _row(name, "grounded", note, _grounded(question, sources), text) | {"gold": right}
+    lacking = shelf.near(question, answer, note, same_note=False)
+    if len(lacking) >= 2 and draw.random() < 0.75:
+        sources = lacking[: draw.choice((2, 3, 4))]
+        draw.shuffle(sources)
+        yield _row(f"{name}-refusal", "refusal", note, _grounded(question, sources), prompts.DECLINE)
+
+
+def _exam(
+    name: str, note: Note, row: Mapping[str, Any], shelf: _Shelf, draw: random.Random, with_sources: bool
+) -> dict[str, Any]:
+    order = list(range(4))
+    draw.shuffle(order)
+    letter = LETTERS[order.index(row["correct"])]
+    asked = exam_prompt(row["question"], [row["options"][i] for i in order])
+    held = shelf.holding(row["quote"], note) if with_sources else None
+    if held is not None:
+        sources = [held, *shelf.near(row["question"], [{"text": row["quote"], "quote": row["quote"]}], note, True)[:1]]
+        draw.shuffle(sources)
+        asked = f"{source_blocks(sources)}\n\n{asked}"
+    messages = [Message("system", EXAM), Message("user", asked)]
+    return _row(name, "exam", note, messages, f"{letter}. {row['reasoning']}") | {"answer": letter}
+
+
+def exam_prompt(question: str, options: Sequence[str]) -> str:
+    """A multiple-choice question as the model reads it."""
+    lines = [f"{letter}) {option}" for letter, option in zip(LETTERS, options, strict=True)]
+    return "\n".join([f"Question: {question}", *lines, "Answer with the letter first."])
+
+
+def source_blocks(chunks: Sequence[Chunk]) -> str:
+    """Numbered sources, exactly as in the answering prompt."""
+    return prompts.blocks(_hits(chunks), 1000)
+
+
+def _grounded(question: str, chunks: Sequence[Chunk]) -> list[Message]:
+    return prompts.grounded(question, _hits(chunks), (), 1000)
+
+
+def _hits(chunks: Sequence[Chunk]) -> list[Hit]:
+    return [Hit(chunk, 0.0, rank, "given") for rank, chunk in enumerate(chunks, 1)]
+
+
+def _row(name: str, kind: str, note: Note, messages: Sequence[Message], reply: str) -> dict[str, Any]:
+    wire = [{"role": m.role, "content": m.content} for m in messages]
+    return {
+        "id": name,
+        "kind": kind,
+        "note": note.name,
+        "messages": [*wire, {"role": "assistant", "content": reply}],
+    }
+
+
+_SMALL_TALK = (
+    "Thanks, that helped!", "Hello there", "Good morning", "ok, got it", "You are great", "Bye for today",
+    "Can you hear me?", "That makes sense now.", "Never mind.", "I'm a bit nervous about the exam.",
+    "Let's take a break.", "Great, on to the next topic soon.",
+)  # fmt: skip
+_SUMS = (
+    ("How many GB do the weights of a {a}B model take in {b}?", "{a} * {bytes}"),
+    ("A GPU serves {n} requests in flight at {m} ms each. How many requests per second is that?", "{n} / ({m} / 1000)"),
+    ("What is {n} times {m}?", "{n} * {m}"),
+    ("precision {p} and recall {q}, what's F1?", "2 * {p} * {q} / ({p} + {q})"),
+    ("How many parameters does a LoRA of rank {r} add to a {d} by {d} matrix?", "{r} * ({d} + {d})"),
+    ("If training takes {n} steps of {m} seconds, how many hours is that?", "{n} * {m} / 3600"),
+)
+
+
+def _decisions(notes: Sequence[Note], draw: random.Random) -> Iterator[dict[str, Any]]:
+    """What to do next: about a third of the questions go to the search, and as many sums and pleasantries are drawn."""
+    for note in notes:
+        questions = [row["question"] for row in note.rows if row["kind"] == "qa"]
+        for number, question in enumerate(draw.sample(questions, min(2, len(questions)))):
+            yield _decision(f"{note.name}#decide-{number}", note, question, {"route": "search", "query": question})
+        template, expression = draw.choice(_SUMS)
+        precision, width = draw.choice((("FP32", 4), ("BF16", 2), ("FP16", 2), ("INT8", 1), ("INT4", 0.5)))
+        given = {
+            "a": draw.choice((1.5, 3, 7, 8, 13, 34, 70)), "b": precision, "bytes": width, "n": draw.randrange(2, 500),
+            "m": draw.randrange(2, 500), "p": draw.randrange(50, 99) / 100, "q": draw.randrange(50, 99) / 100,
+            "r": draw.choice((4, 8, 16, 32, 64)), "d": draw.choice((768, 1024, 2048, 4096)),
+        }  # fmt: skip
+        call = {"route": "tool", "tool": "calculator", "arguments": {"expression": expression.format(**given)}}
+        yield _decision(f"{note.name}#decide-sum", note, template.format(**given), call)
+        if draw.random() < 0.5:
+            yield _decision(f"{note.name}#decide-talk", note, draw.choice(_SMALL_TALK), {"route": "answer"})
+
+
+def _decision(name: str, note: Note, asked: str, reply: Mapping[str, Any]) -> dict[str, Any]:
+    messages = [Message("system", DECIDE), Message("user", asked)]
+    return _row(name, "decision", note, messages, json.dumps(reply, ensure_ascii=False))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())

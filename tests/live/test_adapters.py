@@ -1,0 +1,68 @@
+"""Publishing to a live vLLM: loaded, asked, remembered over a crash, rolled back; a bad adapter changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from core.errors import ServingError
+from core.types import Message
+from serving import adapters
+from serving.client import ChatClient
+from serving.vllm import Supervisor
+from serving.weights import ensure
+from tests import tiny
+from tests.live.conftest import MODEL
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+
+
+def _says(client: ChatClient, model: str) -> str:
+    return client.asking(model).complete([Message("user", "Name three planets.")], max_tokens=12).text
+
+
+def test_publish_remember_roll_back(client: ChatClient, supervisor: Supervisor, tmp_path: Path) -> None:
+    base = _says(client, MODEL)
+    first = adapters.publish("tutor", tiny.lora(ensure(MODEL), tmp_path / "one", 1), MODEL, "runs/one", client)
+    assert client.models() == [MODEL, "tutor-v1"]
+    said = _says(client, "tutor-v1")
+    assert said != base == _says(client, MODEL)
+
+    second = adapters.publish("tutor", tiny.lora(ensure(MODEL), tmp_path / "two", 2), MODEL, "runs/two", client)
+    assert client.models() == [MODEL, "tutor-v2"] and Path(first.path).is_dir()
+    assert _says(client, "tutor-v2") not in (base, said)
+
+    # One that cannot be loaded: nothing changes.
+    broken = shutil.copytree(tmp_path / "two", tmp_path / "broken")
+    (broken / "adapter_model.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(ServingError, match="tutor: not published, tutor-v2 stays in service"):
+        adapters.publish("tutor", broken, MODEL, "runs/broken", client)
+    assert client.models() == [MODEL, "tutor-v2"] and not (Path(second.path).parent / "v3").exists()
+
+    # The server dies; the one that comes back has the adapter.
+    pid = supervisor.status().pid
+    assert pid is not None
+    os.killpg(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while supervisor.status().state == "ready":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    supervisor.wait_ready(400)
+    assert client.models() == [MODEL, "tutor-v2"]
+
+    back = adapters.rollback("tutor", client)
+    assert back == first and client.models() == [MODEL, "tutor-v1"] and _says(client, "tutor-v1") == said
+    assert adapters.rollback("tutor", client) is None and client.models() == [MODEL]
+    with pytest.raises(ServingError, match="no such adapter is published"):
+        adapters.rollback("tutor", client)
+
+
+def test_a_rank_above_the_running_servers_is_told_with_the_way_out(client: ChatClient, tmp_path: Path) -> None:
+    with pytest.raises(ServingError, match=r"rank.*python -m serving start runs/wide"):
+        adapters.publish("wide", tiny.lora(ensure(MODEL), tmp_path / "wide", 3, rank=64), MODEL, "runs/wide", client)
+    assert client.models() == [MODEL]
