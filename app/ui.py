@@ -72,9 +72,13 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
             kept = kept or conversations.new_id()
             return kept, handlers.show(kept)
 
-        def asked(question: str, kept: str, chosen: str | None) -> Iterator[tuple[str, str]]:
-            for html in handlers.respond(question, kept, chosen):
-                yield html, ""
+        def asked(question: str, kept: str, chosen: str | None) -> Iterator[tuple[object, object]]:
+            if not kept:
+                # The page is still being opened, and would forget a question that belongs to no conversation.
+                yield gr.skip(), question
+                return
+            for frame, html in enumerate(handlers.respond(question, kept, chosen)):
+                yield html, gr.skip() if frame else ""  # emptied once: what is typed meanwhile stays
 
         def again(kept: str, chosen: str | None) -> Iterator[str]:
             yield from handlers.respond(handlers.take_back(kept), kept, chosen)

@@ -123,7 +123,7 @@ def _ask(page: Page, question: str, timeout_s: float = 300) -> None:
 
     turns = page.locator(".turn").count()
     page.fill("#box textarea", question)
-    # While the event of the answer before is still ending, Gradio ignores a submission and the box keeps its text.
+    # While the page is being opened, or the event of the answer before ends, the box keeps its text.
     for _ in range(10):
         page.keyboard.press("Enter")
         with contextlib.suppress(TimeoutError):
