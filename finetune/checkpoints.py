@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from pathlib import Path
+
+from serving.weights import sha256
 
 SEAL = "whole.json"
 log = logging.getLogger(__name__)
@@ -13,7 +14,7 @@ log = logging.getLogger(__name__)
 
 def seal(checkpoint: Path) -> None:
     """Writes the hashes, beside and renamed: a checkpoint without them was cut off."""
-    found = {p.name: _sha256(p) for p in sorted(checkpoint.iterdir()) if p.is_file() and p.name != SEAL}
+    found = {p.name: sha256(p) for p in sorted(checkpoint.iterdir()) if p.is_file() and p.name != SEAL}
     draft = checkpoint / f".{SEAL}.tmp"
     draft.write_text(json.dumps(found, indent=1), encoding="utf-8")
     draft.replace(checkpoint / SEAL)
@@ -45,7 +46,7 @@ def fault_of(checkpoint: Path) -> str | None:
         path = checkpoint / name
         if not path.is_file():
             return f"{name} is missing"
-        if _sha256(path) != wanted:
+        if sha256(path) != wanted:
             return f"{name} is damaged"
     return None
 
@@ -54,8 +55,3 @@ def step_of(checkpoint: Path) -> int:
     """The step a checkpoint's name states; -1 where it states none."""
     tail = checkpoint.name.rsplit("-", 1)[-1]
     return int(tail) if tail.isdigit() else -1
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,9 +10,9 @@ from pydantic import Field, model_validator
 
 from core.config import Settings
 from core.errors import ConfigError
+from serving.adapters import RANKS
 
 CONFIGS = Path(__file__).with_name("configs")
-VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 Metric = Literal["eval_loss", "eval_exam_accuracy", "eval_citation_precision", "eval_refusal_f1"]
 
 
@@ -102,7 +102,6 @@ class FinetuneSettings(Settings):
         "lora_target_linear": "lora_target_modules: all-linear",
         "peft_use_dora": "use_dora",
         "peft_use_rslora": "use_rslora",
-        "loraplus_lr_ratio_": "loraplus_lr_ratio",
         "micro_batch_size": "per_device_train_batch_size",
         "num_epochs": "num_train_epochs",
         "lr_scheduler": "lr_scheduler_type",
@@ -162,6 +161,6 @@ def unservable(settings: FinetuneSettings) -> list[str]:
         found.append("use_dora: vLLM does not serve DoRA adapters (merge it instead)")
     if settings.modules_to_save:
         found.append("modules_to_save: vLLM does not serve adapters with whole modules (merge it instead)")
-    if settings.lora_r > VLLM_RANKS[-1]:
-        found.append(f"lora_r: vLLM serves ranks up to {VLLM_RANKS[-1]}")
+    if settings.lora_r > RANKS[-1]:
+        found.append(f"lora_r: vLLM serves ranks up to {RANKS[-1]}")
     return found

@@ -73,7 +73,7 @@ def sweep(settings: SweepSettings) -> Path:
     settings.output_dir.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name="sweep",
-        storage=f"sqlite:///{settings.output_dir.resolve() / 'study.db'}",
+        storage=_storage(settings),
         direction="minimize" if settings.metric == "eval_loss" else "maximize",
         sampler=optuna.samplers.TPESampler(seed=settings.seed),
         load_if_exists=True,
@@ -98,7 +98,7 @@ def table(settings: SweepSettings) -> list[tuple[float, str]]:
     """Value and drawn settings of every finished trial, best first."""
     import optuna
 
-    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{settings.output_dir.resolve() / 'study.db'}")
+    study = optuna.load_study(study_name="sweep", storage=_storage(settings))
     rows = [
         (float(trial.value or 0.0), _shown(trial.params))
         for trial in study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
@@ -110,6 +110,10 @@ def check(settings: SweepSettings) -> None:
     """ConfigError unless every searched key is a setting, and the first values of each span make a config that loads."""
     first = {name: span.choices[0] if span.choices else span.low for name, span in settings.search.items()}
     load(FinetuneSettings, find_config(settings.config), _overrides(settings, first))
+
+
+def _storage(settings: SweepSettings) -> str:
+    return f"sqlite:///{settings.output_dir.resolve() / 'study.db'}"
 
 
 def _same(settings: SweepSettings, study: Study) -> None:
