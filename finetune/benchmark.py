@@ -77,7 +77,7 @@ def _in_process(name: str) -> dict[str, float]:
 
 
 def _one(args: argparse.Namespace) -> dict[str, float]:
-    from finetune import commands, dataset
+    from finetune import commands, dataset, memory
     from finetune.config import FinetuneSettings
     from finetune.model import base_folder, load_tokenizer
 
@@ -99,7 +99,7 @@ def _one(args: argparse.Namespace) -> dict[str, float]:
     return {
         "tokens_per_s": round(supervised / seconds, 2),
         "mfu": round(4 * _parameters(folder) * tokens / seconds / _peak(), 4),
-        "peak_gib": round(commands.peak_memory() / 2**30, 2),
+        "peak_gib": round(memory.peak() / 2**30, 2),
     }
 
 

@@ -18,7 +18,7 @@ def train(config: str, overrides: Sequence[str], dry_run: bool) -> None:
     settings = load(FinetuneSettings, find_config(config), overrides)
     for line in unservable(settings):
         print(f"note: {line}", file=sys.stderr)
-    from finetune import dataset, run
+    from finetune import dataset, memory, run
     from finetune.model import base_folder, load_tokenizer
 
     folder = base_folder(settings.model_name_or_path)
@@ -47,13 +47,15 @@ def train(config: str, overrides: Sequence[str], dry_run: bool) -> None:
 
     started = time.monotonic()
     model = attach(load_base(settings, folder), settings)
+    loading = memory.lap()
     trainer = fit(model, tokenizer, split, settings)
     if not trainer.is_world_process_zero():
         return
     results = {
         "steps": trainer.state.global_step,
         "seconds": round(time.monotonic() - started, 1),
-        "peak_memory_bytes": peak_memory(),
+        "loading_memory_bytes": loading,
+        "peak_memory_bytes": memory.peak(),
         "best_checkpoint": trainer.state.best_model_checkpoint,
         "best_metric": trainer.state.best_metric,
     }
@@ -95,17 +97,6 @@ def compose_data(out: Path, check: bool) -> None:
         if there != "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows):
             raise DatasetError(f"{path}: is not what the notes and originals give. Run: python -m finetune data")
     print(f"{out}: up to date ({counts})")
-
-
-def peak_memory() -> int:
-    """Peak bytes of this process: on the GPU where there is one, else resident memory."""
-    import resource
-
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _quiet() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,9 @@ def prompt_ids(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) 
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+@lru_cache(maxsize=4)
 def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Cached: a vocabulary of 150,000 takes a tenth of a second to list."""
     names = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>")
     known = tokenizer.get_vocab()
     ids = [known[name] for name in names if name in known]

@@ -1,34 +1,41 @@
-"""What a run will need, worked out before any weights load: parameters, steps, peak memory, time.
+"""What a run will need, known before any of its weights load: parameters and steps counted, memory and time rehearsed.
 
-Activations are not guessed by formula: the very model, with its LoRA matrices, runs one forward pass of the largest row
-on PyTorch's meta device, where tensors have shapes and no contents, and every tensor that autograd would keep is counted.
+What autograd keeps, what an allocator leaves as holes and what a library's buffers take follow no formula that holds from
+one version to the next. So the run is rehearsed instead: the same command trains a base of the same shape, random and only
+a few layers deep, for a few steps over the largest rows. Memory and time grow by the layer; two depths give the rest.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune import packing
+import yaml
+
+from core.errors import TrainingError
 from finetune.config import FinetuneSettings
-from finetune.dataset import IGNORED, Sample, Split
+from finetune.dataset import Sample, Split
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
-_ADAM_STATES = 2
-_NF4_BYTES = 0.5 + 4 / 64  # 64 weights share one float32 scale
-_NF4_NESTED_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # … or one of 8 bits, whose scale 256 blocks share
-_EFFICIENCY = 0.6  # of a plain matrix product's rate: attention, norms and activations take the rest
-_GRADIENT_PASSES = 4  # 2N forward, 2N backward: frozen weights get no gradients of their own
+DEPTHS = (4, 10)
+_STEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Parameters, optimizer steps, peak bytes of the process (CPU) or of the GPU, and seconds of training."""
+    """Parameters, optimizer steps, peak bytes of one process (CPU) or of its GPU, seconds of training without evaluations."""
 
     parameters: int
     trainable: int
@@ -40,9 +47,12 @@ class Estimate:
     seconds: float
 
 
-def estimate(settings: FinetuneSettings, folder: Path, split: Split) -> Estimate:
-    """The estimate of a run over tokenised data. Reads the base's config.json, no weights."""
-    from finetune.model import choose_dtype
+def estimate(settings: FinetuneSettings, folder: Path, tokenizer: PreTrainedTokenizerBase, split: Split) -> Estimate:
+    """The estimate of a run over tokenised data. Reads the base's config.json, no weights.
+
+    Raises TrainingError, with the rehearsal's own last line, where the run would not even start.
+    """
+    from finetune.held_out import HeldOut
     from finetune.training import Rows
 
     rows = Rows(split.train, settings)
@@ -52,96 +62,114 @@ def estimate(settings: FinetuneSettings, folder: Path, split: Split) -> Estimate
     batches = math.ceil(len(rows) / settings.per_device_train_batch_size)
     per_epoch = math.ceil(batches / settings.gradient_accumulation_steps)
     steps = settings.max_steps if settings.max_steps > 0 else math.ceil(per_epoch * settings.num_train_epochs)
-    # The largest row there can be: the longest groups together.
-    largest = sorted(rows.groups, key=lambda group: -sum(map(len, group)))[: settings.per_device_train_batch_size]
-    saved, logits = _kept(model, [sample for group in largest for sample in group])
-    dtype = choose_dtype(settings)
-    weights, transient = _weight_bytes(model, settings, dtype)
-    peak = weights + trainable * 4 * (2 + _ADAM_STATES) + saved + 2 * logits + transient + _process_bytes()
-    epochs = steps / per_epoch
-    tokens = int(sum(map(len, split.train)) * epochs)
-    supervised = int(sum(s.trained for s in split.train) * epochs)
-    flops = _GRADIENT_PASSES * parameters * tokens * (1.5 if settings.gradient_checkpointing else 1)
-    return Estimate(
-        parameters,
-        trainable,
-        len(rows),
-        steps,
-        tokens,
-        supervised,
-        int(peak),
-        flops / (_EFFICIENCY * matmul_flops(dtype)),
-    )
+    tokens = int(sum(map(len, split.train)) * steps / per_epoch)
+    supervised = int(sum(s.trained for s in split.train) * steps / per_epoch)
+
+    largest = sorted(rows.groups, key=lambda group: -sum(map(len, group)))
+    taken = [
+        s for g in largest[: settings.per_device_train_batch_size * settings.gradient_accumulation_steps] for s in g
+    ]
+    held_out = HeldOut(split.validation, tokenizer, settings).heaviest() if settings.watched else []
+    layers = int(model.config.num_hidden_layers)
+    depths = sorted({min(depth, layers) for depth in DEPTHS})
+    seen = [_rehearse(settings, folder, depth, taken, held_out) for depth in depths]
+    # Loading, training and evaluating grow at rates of their own; the peak is the highest of the three at full depth.
+    *peaks, step = (_at(layers, depths, figures) for figures in zip(*seen, strict=True))
+    seconds = step * tokens / sum(map(len, taken))  # rehearsed steps are full ones; by the token others cost the same
+    return Estimate(parameters, trainable, len(rows), steps, tokens, supervised, int(max(peaks)), seconds)
+
+
+def _at(layers: int, depths: Sequence[int], figures: Sequence[float]) -> float:
+    """The line through two depths' figures, at the base's own depth, which may be one of them."""
+    if len(depths) == 1:
+        return figures[0]
+    slope = max(0.0, (figures[1] - figures[0]) / (depths[1] - depths[0]))
+    return figures[1] + slope * (layers - depths[1])
+
+
+def _rehearse(
+    settings: FinetuneSettings, folder: Path, layers: int, train: Sequence[Sample], validation: Sequence[Sample]
+) -> tuple[float, float, float, float]:
+    """A run on the base cut to some layers: peak bytes up to training, in training, in the evaluation; seconds a step."""
+    with tempfile.TemporaryDirectory(prefix="genl-rehearsal-") as name:
+        at = Path(name)
+        _shallow(settings, folder, layers, at / "base")
+        _write_rows(at / "train.jsonl", train)
+        changed = settings.model_dump(mode="json") | {
+            "model_name_or_path": str(at / "base"),
+            "datasets": [str(at / "train.jsonl")],
+            "eval_datasets": [],
+            "val_size": 0,
+            "max_samples": None,
+            "max_eval_samples": None,
+            "output_dir": str(at / "run"),
+            "max_steps": _STEPS,
+            "logging_steps": 1,
+            "eval_steps": _STEPS,
+            "save_steps": _STEPS,
+            "load_best_model_at_end": False,
+            "metric_for_best_model": "eval_loss",
+            "early_stopping_patience": None,
+            "resume_from_checkpoint": True,
+        }
+        if validation:
+            _write_rows(at / "validation.jsonl", validation)
+            changed["eval_datasets"] = [str(at / "validation.jsonl")]
+        (at / "rehearsal.yaml").write_text(yaml.safe_dump(changed), encoding="utf-8")
+        ran = subprocess.run(
+            [sys.executable, "-m", "finetune", "--config", str(at / "rehearsal.yaml")], capture_output=True, text=True
+        )
+        if ran.returncode != 0:
+            last = (ran.stderr.strip().splitlines() or ["no output"])[-1]
+            raise TrainingError(f"a rehearsal with {layers} layers failed: {last.removeprefix('error: ')}")
+        facts = json.loads((at / "run" / "run.json").read_text(encoding="utf-8"))
+        lines = [json.loads(line) for line in (at / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    trained = [line for line in lines if "loss" in line]
+    evaluated = [line["peak_memory_bytes"] for line in lines if "eval_loss" in line]
+    per_step = min(b["time"] - a["time"] for a, b in pairwise(trained))
+    in_training = max(line["peak_memory_bytes"] for line in trained)
+    return facts["loading_memory_bytes"], in_training, max(evaluated, default=0), per_step
+
+
+def _shallow(settings: FinetuneSettings, folder: Path, layers: int, out: Path) -> None:
+    """A base of the same shape with random weights and few layers, with the same tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    from finetune.model import choose_dtype
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config.num_hidden_layers = layers
+    for per_layer in ("layer_types", "no_rope_layers"):
+        if isinstance(getattr(config, per_layer, None), list):
+            setattr(config, per_layer, getattr(config, per_layer)[:layers])
+    torch.manual_seed(settings.seed)
+    model = AutoModelForCausalLM.from_config(config, dtype=getattr(config, "dtype", None) or choose_dtype(settings))
+    model.save_pretrained(out)
+    AutoTokenizer.from_pretrained(folder, local_files_only=True).save_pretrained(out)
+
+
+def _write_rows(path: Path, samples: Sequence[Sample]) -> None:
+    def lines() -> Iterator[str]:
+        for sample in samples:
+            messages = [{"role": m.role, "content": m.content} for m in sample.row.messages]
+            yield json.dumps({"messages": messages} | dict(sample.row.extra)) + "\n"
+
+    path.write_text("".join(lines()), encoding="utf-8")
 
 
 def _shape_of(settings: FinetuneSettings, folder: Path) -> Any:
-    """The base with its LoRA matrices on the meta device."""
+    """The base with its LoRA matrices on the meta device, where tensors have shapes and no contents."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from finetune.model import attach, choose_dtype
+    from finetune.model import attach
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            config, dtype=choose_dtype(settings), attn_implementation=packing.register()
-        )
+        model = AutoModelForCausalLM.from_config(config)
         model.requires_grad_(False)
         return attach(model, settings.model_copy(update={"load_in_4bit": False}))
-
-
-def _kept(model: Any, samples: list[Sample]) -> tuple[int, int]:
-    """Bytes autograd keeps of one forward pass over the samples in a row, and bytes of its float32 logits."""
-    import torch
-    from torch.nn import functional
-
-    batch = packing.row(samples)
-    targets = batch.pop("labels")[0, 1:]
-    at = (targets != IGNORED).nonzero()[:, 0]
-    own = {p.untyped_storage()._cdata for p in [*model.parameters(), *model.buffers()]}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own and tensor.device.type == "meta":
-            kept[storage._cdata] = storage.nbytes()
-            alive.append(tensor)  # a freed storage's address would be used again
-        return tensor
-
-    alive: list[torch.Tensor] = []
-    inputs = {k: v.to("meta") if k in ("input_ids", "position_ids") else v for k, v in batch.items()}
-    # Any mask of four dimensions keeps transformers from looking at the positions' values; `segments` does not read it.
-    inputs["attention_mask"] = torch.empty((1, 1, 1, 1), device="meta")
-    model.train()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        logits = model(**inputs, logits_to_keep=at.to("meta"), use_cache=False).logits[0].float()
-        functional.cross_entropy(logits, targets[at].to("meta"), reduction="sum")
-    return sum(kept.values()), logits.numel() * 4
-
-
-def _weight_bytes(model: Any, settings: FinetuneSettings, dtype: torch.dtype) -> tuple[int, int]:
-    """Bytes of the frozen weights, and of what is unpacked of them at a time."""
-    import torch
-
-    width = torch.empty(0, dtype=dtype).element_size()
-    linear = [
-        m.weight.numel() for name, m in model.named_modules()
-        if isinstance(m, torch.nn.Linear) and "lora_" not in name and "lm_head" not in name
-    ]  # fmt: skip
-    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    if not settings.load_in_4bit:
-        return frozen * width, 0
-    each = _NF4_NESTED_BYTES if settings.use_bnb_nested_quant else _NF4_BYTES
-    return int(sum(linear) * each + (frozen - sum(linear)) * max(width, 4)), max(linear) * width
-
-
-def _process_bytes() -> int:
-    """What Python and its libraries take by themselves: measured now, with them loaded; nothing on a GPU."""
-    import psutil
-    import torch
-    import transformers.trainer  # noqa: F401  (training will have it loaded)
-
-    return 0 if torch.cuda.is_available() else int(psutil.Process().memory_info().rss)
 
 
 def matmul_flops(dtype: torch.dtype, seconds: float = 0.5) -> float:

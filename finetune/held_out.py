@@ -61,6 +61,11 @@ class HeldOut:
                 )
         return found
 
+    def heaviest(self) -> list[Sample]:
+        """The samples whose evaluation takes the most memory: the largest batch to answer, or else the longest pack."""
+        batches = list(_batches(self._answered)) or self._packs
+        return list(max(batches, key=lambda batch: len(batch) * max(map(len, batch)), default=[]))
+
     def _loss(self, model: PreTrainedModel) -> float:
         from finetune.training import supervised_loss
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,17 +13,18 @@ from rich.text import Text
 
 from finetune.config import FinetuneSettings
 from finetune.dataset import IGNORED, Sample, Split
-from finetune.estimate import estimate
+from finetune.estimate import DEPTHS, estimate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 def show(settings: FinetuneSettings, folder: Path, tokenizer: PreTrainedTokenizerBase, split: Split) -> None:
-    """Prints it all; loads no weights."""
+    """Prints it all; loads none of the base's weights."""
     console = Console(highlight=False)
     console.print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip(), markup=False)
-    found = estimate(settings, folder, split)
+    print(f"rehearsing a few steps with {' and '.join(map(str, DEPTHS))} layers of random weights …", file=sys.stderr)
+    found = estimate(settings, folder, tokenizer, split)
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in (
         ("samples", f"{len(split.train):,} to train on, {len(split.validation):,} held out, {len(split.overlong):,} too long"),

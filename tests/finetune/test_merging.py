@@ -1,4 +1,4 @@
-"""A merged copy says what base and adapter say; the estimate of memory holds; a wrong merge is not kept."""
+"""A merged copy says what base and adapter say; a wrong merge is not kept."""
 
 from __future__ import annotations
 
