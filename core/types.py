@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Role = Literal["system", "user", "assistant"]
-RefusalReason = Literal["no_sources", "not_in_sources", "model_declined"]
+RefusalReason = Literal["no_sources", "not_in_sources", "model_declined", "guarded", "limit"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,10 +96,43 @@ class Answerer:
         for name, ms in search.timings_ms.items():
             yield Stage(name, ms)
         yield Retrieved(query, search)
-        if not search.hits:
-            yield Done(self._refusal(question, query, search.hits, "no_sources", timings, started, usage))
+        yield from self._over(
+            question, query, search.hits, retriever, retriever.document, timings, started, usage, cancel
+        )
+
+    def over(
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        documents: Mapping[str, Document],
+        *,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[Event]:
+        """Events of an answer over sources found elsewhere; `documents` holds those that the index does not."""
+        retriever = self._retriever(())
+
+        def document(doc_id: str) -> Document:
+            return documents.get(doc_id) or retriever.document(doc_id)
+
+        started = time.perf_counter()
+        yield from self._over(question, question, tuple(hits), retriever, document, {}, started, Usage(), cancel)
+
+    def _over(
+        self,
+        question: str,
+        query: str,
+        hits: tuple[Hit, ...],
+        retriever: Retriever,
+        document: Callable[[str], Document],
+        timings: dict[str, float],
+        started: float,
+        usage: Usage,
+        cancel: threading.Event | None,
+    ) -> Iterator[Event]:
+        if not hits:
+            yield Done(self._refusal(question, query, hits, "no_sources", timings, started, usage))
             return
-        prompt = prompts.grounded(query, search.hits, (), self.settings.source_chars)
+        prompt = prompts.grounded(query, hits, (), self.settings.source_chars)
         text, shown = "", False
         writing = time.perf_counter()
         for delta in self.client.stream(prompt, max_tokens=self.settings.max_tokens, temperature=0.0, cancel=cancel):
@@ -115,13 +148,13 @@ class Answerer:
         timings["write"] = (time.perf_counter() - writing) * 1000
         yield Stage("write", timings["write"])
         if prompts.declined(text):
-            yield Done(self._refusal(question, query, search.hits, "model_declined", timings, started, usage))
+            yield Done(self._refusal(question, query, hits, "model_declined", timings, started, usage))
             return
         checking = time.perf_counter()
         found = attribute(
             text,
-            search.hits,
-            retriever.document,
+            hits,
+            document,
             _encode(retriever),
             retriever.index.bm25.tokens,
             self.settings.support,
@@ -130,9 +163,7 @@ class Answerer:
         timings["attribute"] = (time.perf_counter() - checking) * 1000
         yield Stage("attribute", timings["attribute"])
         if not found.citations:
-            yield Done(
-                self._refusal(question, query, search.hits, "not_in_sources", timings, started, usage, found.dropped)
-            )
+            yield Done(self._refusal(question, query, hits, "not_in_sources", timings, started, usage, found.dropped))
         else:
             timings["total"] = (time.perf_counter() - started) * 1000
             yield Done(
@@ -143,7 +174,7 @@ class Answerer:
                     None,
                     found.sentences,
                     found.citations,
-                    search.hits,
+                    hits,
                     found.dropped,
                     timings,
                     usage,

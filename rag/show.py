@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from core.types import Hit, Message
+from core.types import Answer, Hit, Message
 from rag.answering import Answerer, Done, Token
 from rag.retriever import Search
 
@@ -49,16 +49,21 @@ def stream_answer(answerer: Answerer, question: str) -> None:
             console.print(event.text, end="", markup=False)
             streamed = True
         elif isinstance(event, Done):
-            answer = event.answer
             console.print()
-            if answer.refused:
-                console.print(("\n" if streamed else "") + answer.text, markup=False)
-            for citation in answer.citations:
-                console.print(
-                    f"\n[{citation.source}] {citation.doc_id}:{citation.start}-{citation.end} (support {citation.support:.2f})\n"
-                    f"    {answer.sentences[citation.sentence].text}\n    “{' '.join(citation.quote.split())}”",
-                    markup=False,
-                )
+            if event.answer.refused:
+                console.print(("\n" if streamed else "") + event.answer.text, markup=False)
+            citations(event.answer)
+
+
+def citations(answer: Answer) -> None:
+    """The checked citations of an answer with their quotes."""
+    console = Console(highlight=False)
+    for citation in answer.citations:
+        console.print(
+            f"\n[{citation.source}] {citation.doc_id}:{citation.start}-{citation.end} (support {citation.support:.2f})\n"
+            f"    {answer.sentences[citation.sentence].text}\n    “{' '.join(citation.quote.split())}”",
+            markup=False,
+        )
 
 
 def _passage(hit: Hit) -> str:
