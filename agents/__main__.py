@@ -1,0 +1,131 @@
+"""`python -m agents ask | chat | forget | serve | mcp`: the tutor agent on the terminal, as an OpenAI endpoint, as an MCP server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.cli import Parser, run
+from core.config import load
+from core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from agents.config import AgentSettings
+    from agents.tutor import Tutor
+
+
+def main() -> None:
+    """Parses the command line and runs one command."""
+    parser = Parser(prog="python -m agents", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    ask = commands.add_parser("ask", help="one message; the steps go to stderr, the answer to stdout")
+    ask.add_argument("message")
+    ask.add_argument("--thread", default="", help="go on with this conversation; without it nothing is remembered")
+    ask.add_argument("--json", action="store_true", help="the answer row and the whole trace as JSON")
+    ask.set_defaults(act=_ask)
+    serve = commands.add_parser("serve", help="an OpenAI-compatible endpoint: /v1/chat/completions with citations")
+    serve.add_argument("--host", default="127.0.0.1", help="default this machine only; any other needs api_keys")
+    serve.add_argument("--port", type=int, default=8100)
+    serve.set_defaults(act=_serve)
+    mcp = commands.add_parser("mcp", help="an MCP server on stdin and stdout")
+    mcp.set_defaults(act=_mcp)
+    forget = commands.add_parser("forget", help="delete all conversations and results of a learner")
+    forget.set_defaults(act=_forget)
+    for command in (ask, forget):
+        command.add_argument("--learner", default="me")
+    for command in (ask, serve, mcp):
+        command.add_argument("--index", type=Path, metavar="DIR", help="default var/index")
+        command.add_argument("--model", metavar="NAME|URL", help="default: the one being served")
+    for command in (ask, serve, mcp, forget):
+        command.add_argument("--config", type=Path, help="YAML of agent settings")
+        command.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting, like limits.seconds=60"
+        )
+    args = parser.parse_args()
+    args.act(args)
+
+
+def _ask(args: Namespace) -> None:
+    import json
+
+    from agents.tutor import Finished
+    from rag.answering import Stage
+    from rag.asking import to_row
+    from rag.show import citations
+
+    with _tutor(args) as tutor:
+        for event in tutor.stream(args.message, thread=args.thread, learner=args.learner):
+            if isinstance(event, Stage):
+                print(f"· {event.name.replace('_', ' ')}", file=sys.stderr)
+            elif isinstance(event, Finished):
+                if args.json:
+                    row = to_row("", event.answer) | {"trace": event.trace.to_row()}
+                    print(json.dumps(row, ensure_ascii=False, indent=1))
+                else:
+                    print(event.answer.text)
+                    citations(event.answer)
+
+
+def _serve(args: Namespace) -> None:
+    import uvicorn
+
+    from agents.server import application
+
+    settings = _settings(args)
+    if args.host not in ("127.0.0.1", "localhost", "::1") and not settings.api_keys:
+        raise ConfigError(f"--host {args.host} opens the endpoint to others: give --set 'api_keys=[\"...\"]'")
+    with _tutor(args) as tutor:
+        print(f"GenL Tutor: http://{args.host}:{args.port}/v1", flush=True)
+        app = application(tutor, settings.api_keys, settings.requests_per_minute)
+        uvicorn.run(app, host=args.host, port=args.port, log_level="warning")
+
+
+def _mcp(args: Namespace) -> None:
+    from agents.mcp_server import server
+
+    with _tutor(args) as tutor:
+        server(tutor).run()
+
+
+def _forget(args: Namespace) -> None:
+    from agents.learners import Learners
+    from agents.threads import Threads
+
+    settings = _settings(args)
+    threads = Threads(settings.threads, settings.threads_kept).forget(args.learner)
+    marks = Learners(settings.learners).forget(args.learner)
+    print(f"forgotten: {threads} conversations and {marks} results of {args.learner}")
+
+
+def _settings(args: Namespace) -> AgentSettings:
+    from agents.config import AgentSettings
+
+    return load(AgentSettings, args.config, args.set)
+
+
+@contextmanager
+def _tutor(args: Namespace) -> Iterator[Tutor]:
+    from agents.tutor import Tutor
+    from core.paths import var_dir
+    from rag.retriever import Retriever
+    from serving.connect import connect
+
+    settings = _settings(args)
+    index = args.index or var_dir() / "index"
+    if not index.exists():
+        raise ConfigError(f"{index}: no index there. Run: python -m rag build --source data/corpus --index {index}")
+    with connect(args.model) as client:
+        tutor = Tutor(Retriever.open(index), client, settings)
+        try:
+            yield tutor
+        finally:
+            tutor.close()
+
+
+if __name__ == "__main__":
+    run(main)

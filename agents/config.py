@@ -1,0 +1,49 @@
+"""Settings of the agent: its bounds, its tools, where it remembers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from core.config import Settings
+from core.paths import ROOT, var_dir
+from rag.config import AnswerSettings
+
+
+class Limits(Settings):
+    """Bounds of one run, over its sub-graphs too. At a bound the run answers with what it has, or refuses."""
+
+    model_calls: int = Field(8, ge=1)
+    tool_calls: int = Field(6, ge=1)
+    seconds: float = Field(600, gt=0)
+    plan_steps: int = Field(3, ge=1, le=6)
+    searches_again: int = Field(1, ge=0, le=3)
+
+
+class McpServer(Settings):
+    """An MCP server whose tools the agent may use: a command to start, or a URL of streamable HTTP."""
+
+    command: tuple[str, ...] = ()
+    url: str = ""
+    tools: tuple[str, ...] = ()  # those to take; empty takes all
+
+
+class AgentSettings(Settings):
+    """Settings of the tutor agent; `python -m agents … --config FILE` reads them."""
+
+    limits: Limits = Limits()
+    answers: AnswerSettings = AnswerSettings()
+    threads: Path = Field(default_factory=lambda: var_dir() / "threads.sqlite")
+    learners: Path = Field(default_factory=lambda: var_dir() / "learners.sqlite")
+    bank: Path = ROOT / "data" / "questions"
+    turns_kept: int = Field(12, ge=2)
+    threads_kept: int = Field(500, ge=1)
+    run_python: bool = False
+    tool_folders: tuple[Path, ...] = ()
+    mcp_servers: dict[str, McpServer] = Field(default_factory=dict)
+    always_decide: bool = False  # ask the model also for what a plain question needs: a search
+    guard_examples: Path | None = ROOT / "data" / "guard" / "examples.jsonl"
+    otlp_endpoint: str = ""
+    api_keys: tuple[str, ...] = ()
+    requests_per_minute: int = Field(30, ge=1)

@@ -1,0 +1,346 @@
+"""The tutor's graph: guard → condense → decide → act … → answer (→ search again → answer) → remember.
+
+Which step comes next is settled by code; the model only fills schema-constrained forms and writes the answer. What
+stays in the thread is State; everything of one run is in its Run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from langgraph.runtime import Runtime  # read by LangGraph from the nodes' annotations
+
+from agents import decide, toolbox
+from agents.errors import ToolError
+from agents.run import LimitReached, Run
+from core.errors import ServingError
+from core.types import Answer, Chunk, Document, Hit, Message, RefusalReason
+from rag import prompts
+from rag.answering import Done, Retrieved, Stage
+from rag.documents import document
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.graph.state import CompiledStateGraph
+
+_SOURCES = 6  # passages of one answer at most
+_HISTORY = 6  # messages that a follow-up is made standalone with
+_EVIDENCE = 60
+LIMIT_REPLY = "I stopped at the bound set for one answer before I had one, so I would rather not guess. {why}."
+
+
+class State(TypedDict, total=False):
+    """What a thread keeps: its last messages, the summary of earlier ones, the evidence cited, the open question."""
+
+    messages: list[dict[str, str]]
+    summary: str
+    evidence: list[str]
+    open_question: str
+    question: str
+    query: str
+    answer: Any
+
+
+def build(saver: BaseCheckpointSaver[str] | None) -> CompiledStateGraph[State, Run, State, State]:
+    """The compiled graph over a checkpointer."""
+    from langgraph.graph import END, START, StateGraph
+
+    graph = StateGraph(State, context_schema=Run)
+    for node in (_guard, _condense, _decide, _act, _answer, _search_again, _remember):
+        graph.add_node(node.__name__[1:], node)
+    graph.add_edge(START, "guard")
+    graph.add_conditional_edges("guard", _if_open("condense"), ["condense", "remember"])
+    graph.add_edge("condense", "decide")
+    graph.add_conditional_edges("decide", _if_open("act"), ["act", "remember"])
+    graph.add_conditional_edges("act", _after_act, ["act", "decide", "answer"])
+    graph.add_conditional_edges("answer", _after_answer, ["search_again", "remember"])
+    graph.add_edge("search_again", "answer")
+    graph.add_edge("remember", END)
+    return graph.compile(checkpointer=saver)
+
+
+def _if_open(following: str) -> Any:
+    def route(state: State) -> str:
+        return following if state.get("answer") is None else "remember"
+
+    return route
+
+
+def _guard(state: State, runtime: Runtime[Run]) -> State:
+    """Requests the tutor declines, and commands that need no model."""
+    run = runtime.context
+    with run.trace.span("step", "guard") as span:
+        verdict = run.guard.check(state["question"])
+        span.detail["route"] = verdict.route
+    if verdict.route != "answer":
+        return {"answer": _said(state, run, verdict.reply, "guarded")}
+    found = decide.command(state["question"], bool(state.get("open_question")))
+    if isinstance(found, str):
+        return {"answer": _said(state, run, found)}
+    if found is not None:
+        run.waiting.append(found)
+    return {"query": state["question"]}
+
+
+def _condense(state: State, runtime: Runtime[Run]) -> State:
+    """A follow-up as a question that stands alone."""
+    run, question = runtime.context, state["question"]
+    history = _history(state)
+    if run.waiting or not history or not _refers_back(question):
+        return {"query": question}
+    runtime.stream_writer(Stage("condense", 0.0))
+    run.client.purpose = "condense"
+    with run.trace.span("step", "condense") as span:
+        try:
+            text = run.client.complete(prompts.condense(question, history), max_tokens=64, stop=["\n"]).text.strip()
+        except LimitReached:
+            text = ""
+        text = text.strip('"')
+        if not text or len(text) > 300 or not text.endswith("?"):
+            last = next((m.content for m in reversed(history) if m.role == "user"), "")
+            text = f"{last} {question}".strip()
+        span.detail["query"] = text
+    return {"query": text}
+
+
+def _decide(state: State, runtime: Runtime[Run]) -> State:
+    """The next steps: those of a command, else the model's, else a search for the question."""
+    run = runtime.context
+    if run.waiting:
+        return {}
+    if not run.always_decide and not run.trouble and decide.plain_question(state["query"]):
+        run.waiting = [decide.Call("search_notes", {"query": state["query"]})]
+        return {}
+    runtime.stream_writer(Stage("decide", 0.0))
+    run.client.purpose = "decide"
+    asked = (
+        state["query"] if state["query"] == state["question"] else f"{state['question']} (that is: {state['query']})"
+    )
+    most = run.limits.plan_steps
+    with run.trace.span("step", "decide") as span:
+        try:
+            reply = run.client.complete(
+                decide.prompt(asked, run.tools, most, run.trouble),
+                max_tokens=decide.MAX_TOKENS,
+                schema=decide.schema(run.tools, most),
+            )
+            steps = [c for c in decide.parse(reply.text, run.tools, most) if c.key() not in run.done]
+        except LimitReached as error:
+            span.detail["stopped"] = str(error)
+            steps = []
+        run.waiting = steps or ([decide.Call("search_notes", {"query": state["query"]})] if not run.findings else [])
+        span.detail["steps"] = [f"{c.tool}({dict(c.arguments)})" for c in run.waiting]
+    return {}
+
+
+def _act(state: State, runtime: Runtime[Run]) -> State:
+    """One tool call. What goes wrong is told to the next decision."""
+    run = runtime.context
+    if not run.waiting or run.cancel.is_set():
+        return {}
+    call = run.waiting.pop(0)
+    runtime.stream_writer(Stage(call.tool, 0.0))
+    with run.trace.span("tool", call.tool, arguments=dict(call.arguments)) as span:
+        try:
+            run.take(call)
+            if number := decide.groundless(call, f"{state['question']} {state['query']} {run.said}"):
+                raise ToolError(f"{number} is no number of the learner's message. Use theirs, or search the notes")
+            found = toolbox.call(run.tools, call.tool, call.arguments)
+        except (ToolError, LimitReached) as error:
+            span.detail["trouble"] = str(error)
+            run.trouble.append(f"{call.tool}: {error}")
+            return {}
+        span.detail["result"] = found.text[:1000]
+        run.findings.append(found)
+    if found.search is not None:
+        run.searched.append(found.search.query)
+        runtime.stream_writer(Retrieved(found.search.query, found.search))
+    if found.question_id:
+        return {"open_question": found.question_id}
+    if call.tool == "grade_answer":
+        return {"open_question": ""}
+    return {}
+
+
+def _after_act(state: State, runtime: Runtime[Run]) -> str:
+    run = runtime.context
+    if run.cancel.is_set():
+        return "answer"
+    if run.waiting:
+        return "act"
+    # Trouble and nothing found: once more, knowing what went wrong; the second time plain retrieval answers.
+    if not run.findings and len(run.trouble) <= 1:
+        return "decide"
+    return "answer"
+
+
+def _answer(state: State, runtime: Runtime[Run]) -> State:
+    """Final findings as they are; else an answer over all sources found, each sentence checked."""
+    run = runtime.context
+    finals = [f for f in run.findings if f.final]
+    sources = [f for f in run.findings if not f.final]
+    if finals and not sources:
+        return {"answer": _said(state, run, "\n\n".join(f.text for f in finals))}
+    if not run.findings:
+        found = toolbox.call(run.tools, "search_notes", {"query": state["query"]})
+        run.findings.append(found)
+        run.searched.append(state["query"])
+        if found.search is not None:
+            runtime.stream_writer(Retrieved(found.search.query, found.search))
+    hits, run.documents = _sources(run)
+    run.client.purpose = "answer"
+    with run.trace.span("step", "answer", sources=[h.chunk.doc_id for h in hits]) as span:
+        try:
+            for event in run.answerer.over(state["query"], hits, run.documents, cancel=run.cancel):
+                if isinstance(event, Done):
+                    span.detail["refused"] = event.answer.refused
+                    if event.answer.refused and finals and not run.cancel.is_set():
+                        # What a tool worked out is true whatever the model makes of it.
+                        return {"answer": _said(state, run, "\n\n".join(f.text for f in finals))}
+                    return {"answer": event.answer}
+                runtime.stream_writer(event)
+        except LimitReached as error:
+            span.detail["stopped"] = str(error)
+            return {"answer": _said(state, run, LIMIT_REPLY.format(why=str(error).capitalize()), "limit")}
+    raise AssertionError("an answer ended without Done")
+
+
+def _after_answer(state: State, runtime: Runtime[Run]) -> str:
+    run, answer = runtime.context, state["answer"]
+    retry = answer.refused and answer.reason in ("model_declined", "not_in_sources") and not run.cancel.is_set()
+    return "search_again" if retry and run.trace.count("tool") and _again(run) else "remember"
+
+
+def _again(run: Run) -> bool:
+    tried = sum(span.name == "search again" for span in run.trace.spans)
+    # The rewriting and the new answer are two calls.
+    enough = run.trace.count("model") + 2 <= run.limits.model_calls
+    return tried < run.limits.searches_again and enough and bool(run.searched)
+
+
+def _search_again(state: State, runtime: Runtime[Run]) -> State:
+    """Another query for the same question; its passages come first."""
+    run = runtime.context
+    runtime.stream_writer(Stage("search_again", 0.0))
+    run.client.purpose = "rewrite"
+    with run.trace.span("step", "search again") as span:
+        try:
+            reply = run.client.complete(
+                [
+                    Message("system", (decide.PROMPTS / "rewrite.md").read_text(encoding="utf-8").strip()),
+                    Message("user", f"Question: {state['query']}\nTried: {'; '.join(run.searched)}"),
+                ],
+                max_tokens=80,
+                schema={
+                    "type": "object",
+                    "properties": {"query": {"type": "string", "maxLength": 200}},
+                    "required": ["query"],
+                    "additionalProperties": False,
+                },
+            )
+            query = _query(reply.text)
+            call = decide.Call("search_notes", {"query": query})
+            if query:
+                run.take(call)
+                found = toolbox.call(run.tools, call.tool, call.arguments)
+                run.findings.insert(0, found)
+                run.searched.append(query)
+                if found.search is not None:
+                    runtime.stream_writer(Retrieved(query, found.search))
+            span.detail["query"] = query
+        except (LimitReached, ToolError) as error:
+            span.detail["stopped"] = str(error)
+    return {}
+
+
+def _remember(state: State, runtime: Runtime[Run]) -> State:
+    """The turn joins the thread; what grows too long is summarised by the model, the evidence kept by name."""
+    run, answer = runtime.context, state["answer"]
+    messages = [
+        *state.get("messages", []),
+        {"role": "user", "content": state["question"]},
+        {"role": "assistant", "content": answer.text},
+    ]
+    evidence = [*state.get("evidence", []), *(c.doc_id for c in answer.citations)]
+    # The answer itself is not kept: the thread needs its words and what it cited.
+    kept: State = {
+        "evidence": list(dict.fromkeys(reversed(evidence)))[:_EVIDENCE][::-1],
+        "messages": messages,
+        "answer": None,
+    }
+    most = 2 * run.turns_kept
+    if len(messages) > most:
+        old, kept["messages"] = messages[: most // 2], messages[most // 2 :]
+        kept["summary"] = _summary(state.get("summary", ""), old, run)
+    return kept
+
+
+def _summary(before: str, old: Sequence[dict[str, str]], run: Run) -> str:
+    told = "\n".join(
+        f"{'Learner' if m['role'] == 'user' else 'Tutor'}: {' '.join(m['content'].split())[:300]}" for m in old
+    )
+    run.client.purpose = "summary"
+    with run.trace.span("step", "summary"):
+        try:
+            reply = run.client.complete(
+                [
+                    Message("system", (decide.PROMPTS / "summary.md").read_text(encoding="utf-8").strip()),
+                    Message("user", f"{f'Summary so far: {before}' if before else ''}\n\n{told}\n\nSummary:".strip()),
+                ],
+                max_tokens=180,
+            )
+            return reply.text.strip()
+        except (LimitReached, ServingError):
+            # The learner's own words are what must not be lost.
+            said = [m["content"] for m in old if m["role"] == "user"]
+            return f"{before} {' '.join(said)}".strip()[-1500:]
+
+
+def _history(state: State) -> list[Message]:
+    found = [Message("user" if m["role"] == "user" else "assistant", m["content"]) for m in state.get("messages", [])]
+    return found[-_HISTORY:]
+
+
+def _refers_back(question: str) -> bool:
+    """Whether a message may lean on earlier ones: short, or with a word that points back."""
+    points = r"\b(?:it|its|this|that|these|those|they|them|their|one|ones|first|second|third|last|former|latter|same|other|others|more|again|instead|else|why|example|and|so|then|there|above|before|earlier|my|i)\b"
+    return len(question.split()) <= 6 or re.search(points, question, re.IGNORECASE) is not None
+
+
+def _sources(run: Run) -> tuple[list[Hit], dict[str, Document]]:
+    """Passages in turns from each finding, tool results as documents of their own, numbered anew."""
+    documents: dict[str, Document] = {}
+    lists: list[list[Hit]] = []
+    for number, found in enumerate(run.findings, 1):
+        if found.hits:
+            lists.append(list(found.hits))
+            continue
+        if found.documents and not found.final:
+            continue
+        made = document(f"tool/{number}", "Tool result", found.text)
+        documents[made.doc_id] = made
+        chunk = Chunk(made.doc_id, made.doc_id, made.version, 0, len(made.text), made.text, made.title)
+        lists.append([Hit(chunk, 1.0, 1, "tool")])
+    hits: dict[str, Hit] = {}
+    for rank in range(max(map(len, lists), default=0)):
+        for found_hits in lists:
+            if rank < len(found_hits):
+                hits.setdefault(found_hits[rank].chunk.chunk_id, found_hits[rank])
+    return list(hits.values())[:_SOURCES], documents
+
+
+def _said(state: State, run: Run, text: str, reason: RefusalReason | None = None) -> Answer:
+    return Answer(
+        state["question"], text, reason is not None, reason,
+        timings_ms={"total": run.trace.elapsed_ms()}, usage=run.client.usage,
+    )  # fmt: skip
+
+
+def _query(text: str) -> str:
+    try:
+        return str(json.loads(text)["query"]).strip()
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,209 @@
+"""What the tutor does not do, decided before any model writes: by patterns, and by a small classifier over embeddings.
+
+Patterns catch the usual wordings, also in base64, ROT13 or look-alike letters. The classifier (logistic regression over
+the index's own sentence embeddings) has seen the examples in data/guard/ and catches the others; both are measured by
+the attack suite (data/eval/attacks.jsonl), which neither was made from. Injections inside notes, uploads and tool
+results need no pattern: those texts are only ever quoted as numbered sources, nothing they say can start a tool, and
+every sentence of an answer must be supported by a source.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import hashlib
+import json
+import os
+import re
+import threading
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from zipfile import BadZipFile
+
+from agents.errors import AgentError
+
+if TYPE_CHECKING:
+    from rag.embedding import Floats
+
+    Encode = Callable[[Sequence[str]], Floats]
+
+THRESHOLD = 0.6
+Route = Literal["answer", "exam_dump", "prompt_leak", "harmful"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`answer` lets the message through; every other route comes with what is said instead."""
+
+    route: Route
+    reply: str = ""
+
+
+_REPLIES: dict[Route, str] = {
+    "exam_dump": (
+        "NVIDIA's real exam questions are under a non-disclosure agreement, so I neither have them nor help to pass "
+        "them on. I can ask you practice questions written for this tutor instead: say “quiz me on RAG”, for example."
+    ),
+    "prompt_leak": (
+        "My instructions stay with me; they hold nothing you need for the exam. They are open source, so you can read "
+        "them in the project's files. Ask me about any subject of NCA-GENL."
+    ),
+    "harmful": (
+        "I don't help with that. I am a study tutor for NVIDIA's NCA-GENL exam: ask me about any of its subjects, "
+        "responsible use of AI among them."
+    ),
+}
+
+_ASKS = r"(?:give|send|show|share|tell|get|leak|post|list|paste|dump|provide|find|need|want|have|write down|recite|reveal|repeat|print|output|display|copy|reproduce|quote|expose)"
+_EXAM = r"(?:exam|test|certification|nca[- ]?genl|certif\w+)"
+_DUMPS = (
+    rf"\b(?:brain|exam|test|question|cert\w*)?\s*dumps?\b.{{0,60}}\b(?:{_EXAM}|questions?|answers?)\b",
+    rf"\b{_EXAM}\b.{{0,40}}\bdumps?\b|\bbrain ?dumps?\b",
+    rf"\b(?:real|actual|live|official|leaked|genuine|true|exact|authentic|original|verbatim|current|recent)\b[^.?!]{{0,40}}\b{_EXAM}\b[^.?!]{{0,30}}\b(?:questions?|items?|answers?|paper)\b",
+    rf"\b(?:real|actual|live|leaked|genuine|exact|authentic|verbatim)\b[^.?!]{{0,25}}\b(?:questions?|items?)\b[^.?!]{{0,60}}\b{_EXAM}\b",
+    r"\b(?:questions?|items?)\b[^.?!]{0,60}\b(?:from|of|on|in)\b[^.?!]{0,20}\b(?:the |your |their |my |his |her )?(?:real|actual|live|official)\b",
+    rf"\b(?:remember(?:ed|s)?|recall(?:ed|s)?|memori[sz]ed|saw|seen|got|had|came up|appeared)\b[^.?!]{{0,50}}\bquestions?\b[^.?!]{{0,60}}\b(?:on|in|from|at|during)\b[^.?!]{{0,20}}\b{_EXAM}\b",
+    r"\b(?:friend|colleague|coworker|classmate|someone|people|others|forum|reddit|telegram|discord)\b[^.?!]{0,60}\b(?:remember|recall|memori[sz]|leak|screenshot|photo|shared?|posted)\w*[^.?!]{0,60}\bquestions?\b",
+    rf"\b(?:leak\w*|screenshots?|photos?|answer key)\b[^.?!]{{0,40}}\b(?:{_EXAM}|questions?)\b",
+    rf"\bquestions?\b[^.?!]{{0,40}}\b(?:will be|were|are going to be|appear|come up|that came)\b[^.?!]{{0,20}}\b(?:on|in|at)\b[^.?!]{{0,25}}\b{_EXAM}\b",
+    rf"\b(?:answer key|key)\b[^.?!]{{0,30}}\b(?:to|for|of)\b[^.?!]{{0,25}}\b{_EXAM}\b",
+)  # fmt: skip
+_YOURS = r"(?:your|the|initial|hidden|original|full|entire|system|developer|above|previous|prior|first)"
+_LEAKS = (
+    rf"\b{_ASKS}\b[^.?!]{{0,40}}\b(?:your|this chat's|this bot's|the tutor's)\b[^.?!]{{0,25}}\b(?:system |initial |hidden |secret |original |internal |full |exact |developer )*(?:prompts?|instructions?|rules|guidelines|configuration|directives?)\b",
+    rf"\b{_ASKS}\b[^.?!]{{0,30}}\b(?:the|that|those|all)?\s*(?:text|words?|messages?|instructions?|everything|lines?|content)\b[^.?!]{{0,25}}\b(?:above|before this|before my|preceding|prior to|you were given|you received|you were told)\b",
+    r"\bwhat\b[^.?!]{0,25}\b(?:your (?:system |initial |hidden |secret |original |exact )*(?:prompt|instructions)|were you (?:told|instructed|given))\b",
+    r"\b(?:ignore|disregard|forget|override|bypass)\b[^.?!]{0,30}\b(?:all |any |the |your |my |previous |prior |above |earlier )+(?:instructions?|rules?|prompts?|guidelines?|directions?|constraints?|restrictions?)\b",
+    r"\brepeat\b[^.?!]{0,30}\b(?:word for word|verbatim)\b[^.?!]{0,40}\b(?:you|your|above|system|start)\b",
+    r"\b(?:starting|begin\w*) with\b[^.?!]{0,15}\byou are\b",
+    r"\byou are now\b[^.?!]{0,40}\b(?:dan|unrestricted|jailbroken|free|evil|developer mode|no longer|without)\b",
+    r"\b(?:developer|debug|god|admin|maintenance|jailbreak|dan) mode\b[^.?!]{0,40}\b(?:on|enabled?|activate|enter|switch|now)\b|\b(?:enter|activate|enable|switch (?:in)?to)\b[^.?!]{0,20}\b(?:developer|debug|god|admin|maintenance|jailbreak|dan) mode\b",
+    r"\b(?:pretend|act|roleplay|role-play|imagine)\b[^.?!]{0,50}\b(?:no (?:rules|restrictions|limits|filters|guidelines)|without (?:any )?(?:rules|restrictions|limits|filters|guidelines)|unrestricted|unfiltered|uncensored|evil)\b",
+)  # fmt: skip
+_HOW = r"(?:how (?:do|can|would|to|could|should)|help me|teach me|show me|give me|tell me|write|make|build|create|explain how|steps|instructions|recipe|guide|code|script|best way|i want to|i need to|can you|generate|produce|plan)"
+_HARMS = (
+    rf"\b{_HOW}\b[^.?!]{{0,60}}\b(?:bombs?|explosives?|weapons?|nerve agents?|poison\w*|meth(?:amphetamine)?|pipe ?bombs?|grenades?|ricin|molotov)\b",
+    rf"\b{_HOW}\b[^.?!]{{0,60}}\b(?:malware|ransomware|keyloggers?|virus(?:es)?|trojans?|botnets?|spyware|phishing (?:e?mails?|pages?|sites?|messages?|campaigns?|kits?)|ddos|rootkits?)\b",
+    rf"\b{_HOW}\b[^.?!]{{0,60}}\b(?:hack|break|crack|steal|spy|stalk|blackmail|forge|counterfeit|launder|impersonate|dox|harass|scam|defraud)\w*\b[^.?!]{{0,50}}\b(?:into|account|password|wifi|wi-fi|phone|bank|card|identity|money|someone|people|person|neighbou?r|colleague|coworker|boss|ex|wife|husband|girlfriend|boyfriend|elderly|customers?|users?|credentials|location|id|documents?|certificates?|network|server|exam|camera|email)\b",
+    r"\b(?:kill|hurt|harm|attack|poison|murder|beat up|injure)\b[^.?!]{0,25}\b(?:myself|himself|herself|someone|somebody|people|my|him|her|them|a person|neighbou?r)\b",
+    rf"\b{_HOW}\b[^.?!]{{0,40}}\b(?:cheat|cheating)\b[^.?!]{{0,40}}\b(?:{_EXAM}|proctor\w*|test)\b|\b(?:fool|trick|evade|bypass|get (?:around|past))\b[^.?!]{{0,30}}\b(?:proctor\w*|invigilator|exam (?:software|security|monitor\w*))\b",
+    rf"\b{_HOW}\b[^.?!]{{0,60}}\b(?:deepfakes?|fake (?:news|reviews|id|ids|passports?|certificates?|medical)|disinformation|hate speech|slurs|racist|sexist)\b",
+    r"\b(?:write|give|make|generate|tell|say)\b[^.?!]{0,40}\b(?:insult\w*|hateful|racist|sexist|slurs?|derogatory|nazi|demeaning)\b",
+    rf"\b{_HOW}\b[^.?!]{{0,40}}\b(?:take|sit|do|pass)\b[^.?!]{{0,30}}\b(?:{_EXAM})\b[^.?!]{{0,20}}\b(?:for me|in my place|on my behalf|for someone|in .{{1,20}} place)\b",
+)  # fmt: skip
+# Talking about such things as a subject is what the exam itself does.
+_ABOUT = re.compile(
+    r"\b(?:what (?:is|are|does|do)|what's|why (?:is|are|do|does|should)|define|definition|difference between|explain (?:what|why)|"
+    r"(?:prevent|mitigate|detect|defend|reduce|stop|protect|avoid|guard|filter|resist|handle|counter|test)\w*)\b", re.IGNORECASE
+)  # fmt: skip
+_KINDS: tuple[tuple[Route, tuple[str, ...]], ...] = (
+    ("exam_dump", _DUMPS),
+    ("harmful", _HARMS),
+    ("prompt_leak", _LEAKS),
+)
+_PATTERNS = [(route, [re.compile(p, re.IGNORECASE) for p in patterns]) for route, patterns in _KINDS]
+_CODED = re.compile(r"\b[A-Za-z0-9+/]{24,}={0,2}")
+
+
+class Guard:
+    """Patterns, and the classifier where there is an encoder and a file of examples.
+
+    `cache` keeps the examples' vectors, which take some seconds on a CPU; `encoder` names whose vectors they are.
+    """
+
+    def __init__(
+        self, encode: Encode | None = None, examples: Path | None = None, cache: Path | None = None, encoder: str = ""
+    ) -> None:
+        self._encode, self._examples, self._cache, self._encoder = encode, examples, cache, encoder
+        self._fitting = threading.Lock()
+        self._model: Any = None
+
+    def check(self, message: str) -> Verdict:
+        """The verdict on a learner's message."""
+        by_pattern = matched(message)
+        if by_pattern is not None:
+            return Verdict(by_pattern, _REPLIES[by_pattern])
+        route, sure = self.classified(message)
+        return Verdict(route, _REPLIES[route]) if route != "answer" and sure >= THRESHOLD else Verdict("answer")
+
+    def classified(self, message: str) -> tuple[Route, float]:
+        """The likeliest route other than `answer`, and the probability that it is not `answer`; 0 without a classifier."""
+        if self._encode is None or self._examples is None:
+            return "answer", 0.0
+        with self._fitting:
+            if self._model is None:
+                self._model = self._fitted(self._encode, self._examples)
+        chances = dict(zip(self._model.classes_, self._model.predict_proba(self._encode([message]))[0], strict=True))
+        sure = 1.0 - float(chances.pop("answer"))
+        return max(chances, key=lambda route: chances[route]), sure
+
+    def _fitted(self, encode: Encode, examples: Path) -> Any:
+        from sklearn.linear_model import LogisticRegression
+
+        try:
+            rows = [json.loads(line) for line in examples.read_text(encoding="utf-8").splitlines()]
+            texts, routes = [str(row["text"]) for row in rows], [str(row["route"]) for row in rows]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise AgentError(f"{examples}: no file of guard examples ({error})") from None
+        return LogisticRegression(C=10.0, max_iter=2000).fit(self._vectors(encode, texts), routes)
+
+    def _vectors(self, encode: Encode, texts: Sequence[str]) -> Floats:
+        import numpy as np
+
+        key = hashlib.sha256("\0".join([self._encoder, *texts]).encode()).hexdigest()
+        if self._cache is not None and self._cache.exists():
+            try:
+                with np.load(self._cache, allow_pickle=False) as kept:
+                    if str(kept["key"]) == key:
+                        vectors: Floats = kept["vectors"]
+                        return vectors
+            except (OSError, ValueError, KeyError, BadZipFile):
+                pass  # a broken cache is made anew
+        made = encode(texts)
+        if self._cache is not None:
+            draft = self._cache.with_suffix(f".{os.getpid()}.tmp.npz")
+            np.savez(draft, key=np.array(key), vectors=made)
+            draft.replace(self._cache)
+        return made
+
+
+def matched(message: str) -> Route | None:
+    """The route whose pattern a message matches, also in base64, ROT13, spaced-out or look-alike letters."""
+    for text in _readings(message):
+        for route, patterns in _PATTERNS:
+            if any(p.search(text) for p in patterns) and not (route != "exam_dump" and _subject(text)):
+                return route
+    return None
+
+
+def _subject(text: str) -> bool:
+    """Whether the message asks about the matter rather than for it."""
+    match = _ABOUT.search(text)
+    return (
+        match is not None
+        and match.start() < 40
+        and not re.search(r"\b(?:your|ignore|disregard|for me)\b", text, re.IGNORECASE)
+    )
+
+
+def _readings(message: str) -> list[str]:
+    plain = " ".join(
+        "".join(c for c in unicodedata.normalize("NFKC", message) if unicodedata.category(c) != "Cf").split()
+    )
+    readings = [
+        plain,
+        re.sub(r"\b(?:\w[ .\-_]){4,}\w\b", lambda m: re.sub(r"[ .\-_]", "", m[0]), plain),
+        codecs.encode(plain, "rot13"),
+    ]
+    readings.append(plain.translate(str.maketrans("013457@$", "oieastas")))
+    for coded in _CODED.findall(plain):
+        try:
+            decoded = base64.b64decode(coded + "=" * (-len(coded) % 4), validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            continue
+        readings.append(" ".join(decoded.split()))
+    return readings

@@ -1,0 +1,131 @@
+"""One run: its bounds, its trace, what its tools found. Held beside the graph's state, which is only what a thread keeps."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agents.config import Limits
+from agents.decide import Call
+from agents.tools.finding import Finding
+from agents.trace import Trace
+from core.errors import GenlError
+from core.types import Document, Message, Usage
+from serving.client import ChatClient, Delta
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+    from agents.guard import Guard
+    from rag.answering import Answerer
+    from rag.retriever import Retriever
+
+
+class LimitReached(GenlError):
+    """A bound of the run is reached: it ends with what it has."""
+
+
+@dataclass(slots=True)
+class Run:
+    """The context every node of the graph is given."""
+
+    retriever: Retriever
+    client: Metered
+    answerer: Answerer
+    tools: Mapping[str, BaseTool]
+    limits: Limits
+    turns_kept: int
+    guard: Guard
+    always_decide: bool
+    said: str  # the conversation so far
+    trace: Trace
+    cancel: threading.Event
+    findings: list[Finding] = field(default_factory=list)
+    done: set[str] = field(default_factory=set)
+    trouble: list[str] = field(default_factory=list)
+    waiting: list[Call] = field(default_factory=list)
+    searched: list[str] = field(default_factory=list)
+    documents: dict[str, Document] = field(default_factory=dict)  # tool results that an answer may cite
+
+    def take(self, call: Call) -> None:
+        """Counts a tool call. LimitReached for one too many, and for the same call again."""
+        if call.key() in self.done:
+            raise LimitReached(f"{call.tool} was called with the same arguments before")
+        if len(self.done) >= self.limits.tool_calls:
+            raise LimitReached(f"more than {self.limits.tool_calls} tool calls")
+        self.done.add(call.key())
+
+
+class Metered(ChatClient):
+    """A client that counts, times and traces its calls, and stops at the run's bounds."""
+
+    def __init__(self, client: ChatClient, limits: Limits, trace: Trace, cancel: threading.Event) -> None:
+        super().__init__(client.endpoint)
+        self._limits, self._trace, self._cancel = limits, trace, cancel
+        self._until = time.monotonic() + limits.seconds
+        self.purpose = "model"
+        self.usage = Usage()
+        self.out_of_time = False
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,
+        temperature: float = 0.0,
+        schema: Mapping[str, object] | None = None,
+        stop: Sequence[str] = (),
+        cancel: threading.Event | None = None,
+    ) -> Iterator[Delta]:
+        """As ChatClient's; the run's own cancel counts, and the end of its time sets off the same."""
+        if self._trace.count("model") >= self._limits.model_calls:
+            raise LimitReached(f"more than {self._limits.model_calls} model calls")
+        left = self._until - time.monotonic()
+        if left <= 0:
+            self.out_of_time = True
+            raise LimitReached(f"more than {self._limits.seconds:.0f} s")
+        over = _Either(self._cancel, cancel or self._cancel)
+        timer = threading.Timer(left, self._expire, [over])
+        timer.daemon = True
+        timer.start()
+        text, usage = "", Usage()
+        try:
+            with self._trace.span(
+                "model", self.purpose, prompt=[{"role": m.role, "content": m.content} for m in messages]
+            ) as span:
+                try:
+                    for delta in super().stream(
+                        messages, max_tokens=max_tokens, temperature=temperature, schema=schema, stop=stop, cancel=over
+                    ):
+                        text += delta.text
+                        usage = delta.usage or usage
+                        yield delta
+                finally:
+                    span.detail |= {
+                        "reply": text,
+                        "prompt_tokens": usage.prompt_tokens,
+                        "completion_tokens": usage.completion_tokens,
+                    }
+        finally:
+            timer.cancel()
+            self.usage += usage
+        if self.out_of_time:
+            raise LimitReached(f"more than {self._limits.seconds:.0f} s")
+
+    def _expire(self, over: _Either) -> None:
+        self.out_of_time = True
+        over.set()
+
+
+class _Either(threading.Event):
+    """Set when set itself, or when one of two others is."""
+
+    def __init__(self, one: threading.Event, other: threading.Event) -> None:
+        super().__init__()
+        self._others = (one, other)
+
+    def is_set(self) -> bool:
+        return super().is_set() or any(event.is_set() for event in self._others)

@@ -1,0 +1,1 @@
+"""One file a tool, or a table of near ones."""

@@ -1,0 +1,23 @@
+"""What a tool brings back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.types import Document, Hit
+from rag.retriever import Search
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`text` is true as it stands. `final` ones are a whole reply by themselves; the others are sources of an answer.
+
+    `hits` are passages of notes with the `search` that found them, `documents` whole notes; `question_id` names the practice question that was asked.
+    """
+
+    text: str
+    hits: tuple[Hit, ...] = ()
+    documents: tuple[Document, ...] = ()
+    final: bool = False
+    search: Search | None = None
+    question_id: str = ""

@@ -1,0 +1,88 @@
+"""A practice question asked, and the reply to it graded, from the bank."""
+
+from __future__ import annotations
+
+import re
+
+from agents.bank import OPTION_LETTERS, Bank, Question
+from agents.errors import ToolError
+from agents.learners import Learner
+from agents.tools.finding import Finding
+from rag.retriever import Retriever
+
+_ANY = {"", "any", "anything", "random", "nca-genl", "the exam", "exam", "general", "all"}
+
+
+def make_quiz(bank: Bank, retriever: Retriever, learner: Learner, topic: str) -> Finding:
+    """One question: on the topic if one is named, missed ones first, then those never asked. ToolError on an empty bank."""
+    if not len(bank):
+        raise ToolError("the bank of practice questions is empty")
+    last = {m.question_id: m for m in learner.marks()}
+
+    def due(question: Question) -> tuple[int, float]:
+        mark = last.get(question.id)
+        if mark is None:
+            return (1, 0.0)
+        return (2, mark.at) if mark.correct else (0, mark.at)
+
+    chosen = min(_on_topic(bank, retriever, topic), key=lambda q: (*due(q), q.id))
+    return Finding(shown(chosen), final=True, question_id=chosen.id)
+
+
+def grade_answer(bank: Bank, learner: Learner, question_id: str, letters: str) -> Finding:
+    """Whether the letters are right, why, and where the notes say so; the learner's mark is kept."""
+    if not question_id:
+        raise ToolError("no practice question is open. Ask one first: make_quiz")
+    question = bank[question_id]
+    given = chosen_letters(letters, len(question.options))
+    if not given:
+        raise ToolError(f"reply with a letter, {OPTION_LETTERS[0]} to {OPTION_LETTERS[len(question.options) - 1]}")
+    right = given == set(question.correct)
+    learner.mark(question.id, question.task, question.source.doc_id, right)
+    lines = [
+        f"{'Right' if right else 'Not quite'}: the answer is {question.letters}. {question.explanation}",
+        *(
+            f"{OPTION_LETTERS[i]} is wrong: {why}"
+            for i, why in zip(
+                (i for i in range(len(question.options)) if i not in question.correct), question.why_not, strict=False
+            )
+            if i in given
+        ),
+        f"The notes say: “{question.source.quote}” ({question.source.doc_id})",
+    ]
+    return Finding("\n\n".join(lines), final=True)
+
+
+def shown(question: Question) -> str:
+    """The question with lettered options."""
+    options = "\n".join(f"{letter}) {option}" for letter, option in zip(OPTION_LETTERS, question.options, strict=False))
+    ask = "two letters" if len(question.correct) == 2 else "a letter"
+    return f"{question.question}\n\n{options}\n\nReply with {ask}."
+
+
+def chosen_letters(text: str, options: int) -> set[int]:
+    """The options a reply names: "B", "b)", "A and D", "I think it's C"; empty where it names none."""
+    letters = OPTION_LETTERS[:options]
+    alone = re.findall(rf"(?<![A-Za-z'’])([{letters[0]}-{letters[-1]}])(?![A-Za-z'’])", text)
+    found = {
+        letters.index(letter)
+        for letter in alone
+        if not (letter == "A" and re.search(r"\bA (?!and\b|or\b|is\b)[a-z]+", text))
+    }
+    if not found and re.fullmatch(
+        rf"\W*(?:[a-{letters[-1].lower()}]\W*(?:and|,|&|\s)?\W*){{1,2}}", text.strip(), re.IGNORECASE
+    ):
+        found = {letters.index(c.upper()) for c in re.findall(rf"\b[a-{letters[-1].lower()}]\b", text, re.IGNORECASE)}
+    return found
+
+
+def _on_topic(bank: Bank, retriever: Retriever, topic: str) -> list[Question]:
+    """The questions whose source notes the topic finds; all of them where no topic is named."""
+    if topic.strip().casefold() in _ANY:
+        return list(bank.questions.values())
+    found = retriever.search(topic, k=8, by="document").hits
+    for hit in found:  # the best note that has questions
+        mine = [q for q in bank.questions.values() if q.source.doc_id == hit.chunk.doc_id]
+        if mine:
+            return mine
+    return list(bank.questions.values())

@@ -1,0 +1,197 @@
+"""The one door to the agent: a message of a learner in a thread goes in, events and a checked answer come out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from agents import graph, mcp_client, toolbox, trace
+from agents.bank import Bank
+from agents.config import AgentSettings
+from agents.errors import AgentError
+from agents.guard import Guard
+from agents.learners import Learners
+from agents.run import Metered, Run
+from agents.threads import Threads
+from core.types import Answer, Document, Message
+from rag.answering import Answerer, Event
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+    from rag.retriever import Retriever
+    from serving.client import ChatClient
+
+MAX_MESSAGE = 8000
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of a run: its answer, what it did, and the documents it cites that the index does not hold."""
+
+    answer: Answer
+    trace: trace.Trace
+    documents: Mapping[str, Document]
+
+
+class Tutor:
+    """Answers in threads. Safe to share between threads of the process; one run at a time in each conversation."""
+
+    def __init__(self, retriever: Retriever, client: ChatClient, settings: AgentSettings | None = None) -> None:
+        self.retriever, self.client = retriever, client
+        self.settings = settings or AgentSettings()
+        self.threads = Threads(self.settings.threads, self.settings.threads_kept)
+        self.learners = Learners(self.settings.learners)
+        self.bank = Bank.open(self.settings.bank)
+        self._added: list[BaseTool] = [
+            *toolbox.dropped_in(self.settings.tool_folders),
+            *mcp_client.tools(self.settings.mcp_servers),
+        ]
+        self._checks = Guard(
+            lambda texts: retriever.embedder.encode(texts, tokens=False)[0],
+            self.settings.guard_examples,
+            self.settings.learners.with_name("guard.npz"),
+            retriever.embedder.fingerprint,
+        )
+        self._graph = graph.build(self.threads.saver)
+        self._busy: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def ask(
+        self, question: str, *, thread: str = "", learner: str = "me", cancel: threading.Event | None = None
+    ) -> Finished:
+        """The last event of `stream`."""
+        for event in self.stream(question, thread=thread, learner=learner, cancel=cancel):
+            if isinstance(event, Finished):
+                return event
+        raise AssertionError("a run ended without Finished")
+
+    def stream(
+        self,
+        question: str,
+        *,
+        thread: str = "",
+        learner: str = "me",
+        history: Sequence[Message] = (),
+        cancel: threading.Event | None = None,
+        client: ChatClient | None = None,
+        retriever: Retriever | None = None,
+    ) -> Iterator[Event | Finished]:
+        """Steps and words as they come, `Finished` at the end.
+
+        Without a thread nothing is remembered, and `history` is the conversation so far. `client` and `retriever` replace the tutor's own for this run. Raises ServingError when the model cannot be
+        reached, and AgentError for a message that is empty or too long.
+        """
+        question = question.strip()
+        if not question or len(question) > MAX_MESSAGE:
+            raise AgentError(f"a message has 1 to {MAX_MESSAGE} characters, this one {len(question)}")
+        cancel = cancel or threading.Event()
+        key = Threads.key(learner, thread) if thread else ""
+        with self._lock(key):
+            before = (
+                self._state(key) if key else {"messages": [{"role": m.role, "content": m.content} for m in history]}
+            )
+            yield from self._run(
+                question, key, before, learner, cancel, client or self.client, retriever or self.retriever
+            )
+
+    def forget(self, learner: str) -> tuple[int, int]:
+        """Deletes a learner's threads and results; how many of each there were."""
+        return self.threads.forget(learner), self.learners.forget(learner)
+
+    def take_back(self, thread: str, learner: str = "me") -> None:
+        """Drops the thread's last turn, as if it had not been asked."""
+        key = Threads.key(learner, thread)
+        messages = self._state(key).get("messages", [])
+        if messages:
+            config: Any = {"configurable": {"thread_id": key}}
+            self._graph.update_state(config, {"messages": messages[:-2]}, as_node="remember")
+            self.threads.keep_last(key)
+
+    def drop(self, thread: str, learner: str = "me") -> None:
+        """Forgets one thread."""
+        self.threads.drop(Threads.key(learner, thread))
+
+    def evidence(self, thread: str, learner: str = "me") -> list[str]:
+        """Documents cited in a thread, oldest first."""
+        return list(self._state(Threads.key(learner, thread)).get("evidence", []))
+
+    def close(self) -> None:
+        """Closes the threads' file."""
+        self.threads.close()
+
+    def _run(
+        self,
+        question: str,
+        key: str,
+        before: dict[str, Any],
+        learner: str,
+        cancel: threading.Event,
+        client: ChatClient,
+        retriever: Retriever,
+    ) -> Iterator[Event | Finished]:
+        seen = trace.Trace(question)
+        limits = self.settings.limits
+        metered = Metered(client, limits, seen, cancel)
+        said = _said(before)
+        tools = self._tools(retriever, learner, before.get("open_question", ""), said)
+        run = Run(
+            retriever=retriever,
+            client=metered,
+            answerer=Answerer(retriever, metered, self.settings.answers),
+            tools=tools,
+            limits=limits,
+            turns_kept=self.settings.turns_kept,
+            guard=self._checks,
+            said=said,
+            always_decide=self.settings.always_decide or bool(self._added),
+            trace=seen,
+            cancel=cancel,
+        )
+        state: graph.State = {"question": question, "query": question, "answer": None}
+        # A turn takes at most: guard, condense, two decisions, each tool call, answers and searches again, remember.
+        most = 8 + limits.tool_calls + 2 * limits.searches_again
+        config: Any = {"recursion_limit": most}
+        compiled, durability = self._graph, cast("Literal['exit'] | None", "exit")
+        if key:
+            config["configurable"] = {"thread_id": key}
+        else:
+            compiled, durability = graph.build(None), None
+            state["messages"] = before["messages"]
+        answer: Answer | None = None
+        for mode, chunk in compiled.stream(
+            state, config, context=run, stream_mode=["custom", "updates"], durability=durability
+        ):
+            if mode == "custom":
+                yield cast("Event", chunk)
+            else:
+                updates = cast("dict[str, graph.State | None]", chunk)
+                answer = next((u["answer"] for u in updates.values() if u and u.get("answer") is not None), answer)
+        if answer is None:
+            raise AssertionError("a run ended without an answer")
+        if key:
+            self.threads.keep_last(key)
+        if self.settings.otlp_endpoint:
+            trace.export(seen, self.settings.otlp_endpoint)
+        yield Finished(answer, seen, run.documents)
+
+    def _tools(self, retriever: Retriever, learner: str, open_question: str, said: str) -> dict[str, BaseTool]:
+        desk = toolbox.Desk(retriever, self.learners.learner(learner), self.bank, self.settings, open_question, said)
+        return {tool.name: tool for tool in [*toolbox.built_in(desk), *self._added]}
+
+    def _state(self, key: str) -> dict[str, Any]:
+        return dict(self._graph.get_state({"configurable": {"thread_id": key}}).values)
+
+    def _lock(self, key: str) -> threading.Lock:
+        if not key:
+            return threading.Lock()
+        with self._guard:
+            return self._busy.setdefault(key, threading.Lock())
+
+
+def _said(before: Mapping[str, Any]) -> str:
+    """The conversation as one text, the summary of its older part first."""
+    turns = [f"{'Learner' if m['role'] == 'user' else 'Tutor'}: {m['content']}" for m in before.get("messages", [])]
+    return "\n\n".join([*([before["summary"]] if before.get("summary") else []), *turns])
