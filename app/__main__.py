@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.cli import Parser, run
+from core.config import load
 from core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ def main() -> None:
     parser.add_argument("--index", type=Path, metavar="DIR", help="default var/index")
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="the notes; default data/corpus")
     parser.add_argument(
+        "--agent", type=Path, metavar="FILE", help="YAML of the agent's settings: bounds, tools, MCP servers"
+    )
+    parser.add_argument(
         "--host", default="127.0.0.1", help="default 127.0.0.1, this machine only; any other needs --auth"
     )
     parser.add_argument("--port", type=int, default=7860, help="default 7860; 0 takes any free one")
@@ -40,6 +44,7 @@ def main() -> None:
 
 def settings(args: Namespace) -> AppSettings:
     """The command line as settings; ConfigError for what cannot be meant."""
+    from agents.config import AgentSettings
     from app.config import AppSettings
 
     pairs = [tuple(pair.split(":", 1)) for pair in args.auth]
@@ -47,7 +52,8 @@ def settings(args: Namespace) -> AppSettings:
         raise ConfigError("--auth is written USER:PASSWORD")
     if args.host not in LOOPBACK and not pairs:
         raise ConfigError(f"--host {args.host} opens the page to others: add --auth USER:PASSWORD")
-    given = {"model": args.model, "index": args.index, "corpus": args.corpus}
+    load(AgentSettings, args.agent)  # a mistake in it is said before anything starts
+    given = {"model": args.model, "index": args.index, "corpus": args.corpus, "agent": args.agent}
     return AppSettings(
         host=args.host, port=args.port, auth=tuple(pairs), **{k: v for k, v in given.items() if v is not None}
     )

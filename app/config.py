@@ -18,6 +18,7 @@ class AppSettings(Settings):
     corpus: Path = CORPUS
     uploads: Path = Field(default_factory=lambda: var_dir() / "uploads")
     conversations: Path = Field(default_factory=lambda: var_dir() / "conversations")
+    agent: Path | None = None  # YAML of AgentSettings
     host: str = "127.0.0.1"
     port: int = Field(7860, ge=0, le=65535)
     auth: tuple[tuple[str, str], ...] = ()

@@ -8,14 +8,27 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
+from agents.tutor import Finished
 from app import conversations, render
 from app.conversations import Turn
 from app.service import Service
 from core.errors import GenlError, ServingError
-from core.types import Message
-from rag.answering import Done, Retrieved, Stage, Token
+from core.types import Document
+from rag.answering import Retrieved, Stage, Token
+from rag.retriever import Search
 
-_STEPS = {"condense": "Searching the notes", "rerank": "Reading the best passages", "write": "Checking citations"}
+_STEPS = {
+    "condense": "Reading the conversation",
+    "decide": "Deciding what to do",
+    "search_notes": "Searching the notes",
+    "search_again": "Searching again in other words",
+    "calculate": "Calculating",
+    "gpu_memory": "Working out the memory",
+    "make_quiz": "Choosing a question",
+    "grade_answer": "Grading your answer",
+    "study_plan": "Planning",
+    "write": "Checking citations",
+}
 _FRAME_S = 0.1  # a page needs no more than ten updates a second
 
 
@@ -45,7 +58,7 @@ class Handlers:
         cancel = self._in_flight[conversation] = threading.Event()
         shown = [(t.question, t.html) for t in turns]
         try:
-            for html, text in self._answer(question, turns, cancel, model):
+            for html, text in self._answer(question, conversation, turns, cancel, model):
                 yield render.conversation([*shown, (question, html)])
                 # Kept at every frame that ends something, so that a reload in mid-answer loses no question.
                 if text is not None:
@@ -65,12 +78,14 @@ class Handlers:
         self.stop(conversation)
         turns = conversations.load(self._folder, conversation)
         conversations.save(self._folder, conversation, turns[:-1])
+        self.service.tutor.take_back(conversation)
         return turns[-1].question if turns else ""
 
     def clear(self, conversation: str) -> str:
         """Forgets the conversation; the empty page."""
         self.stop(conversation)
         conversations.save(self._folder, conversation, [])
+        self.service.tutor.drop(conversation)
         return self.show(conversation)
 
     def status(self) -> str:
@@ -96,10 +111,11 @@ class Handlers:
         return f'<p class="done" role="status">{escape(name)} is forgotten</p>'
 
     def _answer(
-        self, question: str, turns: list[Turn], cancel: threading.Event, model: str | None
+        self, question: str, conversation: str, turns: list[Turn], cancel: threading.Event, model: str | None
     ) -> Iterator[tuple[str, str | None]]:
         """`(HTML, None)` while it grows, `(HTML, text)` for what is to be kept."""
-        written, search, last = "", None, 0.0
+        written, last = "", 0.0
+        searches: list[Search] = []
         begun = render.notice("This answer was interrupted. Ask again.")
         try:
             yield render.waiting("Searching the notes"), None
@@ -111,14 +127,12 @@ class Handlers:
             if cancel.is_set():
                 yield render.notice("Stopped."), "(stopped)"
                 return
-            retriever, events = self.service.ask(
-                [*conversations.messages(turns), Message("user", question)], cancel, model
-            )
+            retriever, events = self.service.ask(question, conversation, cancel, model)
             for event in events:
-                if isinstance(event, Stage) and event.name in _STEPS and not written:
-                    yield render.waiting(_STEPS[event.name]), None
+                if isinstance(event, Stage) and not written:
+                    yield render.waiting(_STEPS.get(event.name, f"Using {event.name.replace('_', ' ')}")), None
                 elif isinstance(event, Retrieved):
-                    search = event.search
+                    searches.append(event.search)
                     yield render.waiting("Reading the best passages"), None
                 elif isinstance(event, Token):
                     if not written:
@@ -128,10 +142,15 @@ class Handlers:
                     if time.monotonic() - last >= _FRAME_S:
                         last = time.monotonic()
                         yield render.streaming(written), None
-                elif isinstance(event, Done):
+                elif isinstance(event, Finished):
                     # Ids must be unique in the page, also when a question is asked twice.
                     key = f"{len(turns)}-{time.time_ns():x}"
-                    html = render.answer(event.answer, search, retriever.document, key)
+                    found = event
+
+                    def document(doc_id: str, found: Finished = found) -> Document:
+                        return found.documents.get(doc_id) or retriever.document(doc_id)
+
+                    html = render.answer(event.answer, searches, document, key) + render.trace(event.trace.to_row())
                     if cancel.is_set():
                         html += render.notice("Stopped.")
                     yield html, event.answer.text

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from html import escape
+from typing import Any
 
 from markdown_it import MarkdownIt
 
@@ -48,7 +51,7 @@ def notice(text: str) -> str:
     return f'<p class="notice" role="alert">{escape(text)}</p>'
 
 
-def answer(given: Answer, search: Search | None, document: Callable[[str], Document], key: str) -> str:
+def answer(given: Answer, searches: Sequence[Search], document: Callable[[str], Document], key: str) -> str:
     """The whole answer: prose with chips, the passages they open, and what was retrieved. `key` is unique to the turn."""
     if given.refused:
         body = f'<div class="prose refusal"><p>{escape(given.text)}</p></div>'
@@ -58,7 +61,7 @@ def answer(given: Answer, search: Search | None, document: Callable[[str], Docum
         f'<template id="{_passage_id(key, c)}">{passage(document(c.doc_id), c, given.sources[c.source - 1])}</template>'
         for c in given.citations
     )
-    return body + passages + (inspector(given, search) if search else "")
+    return body + passages + (inspector(given, searches) if searches else "")
 
 
 def passage(doc: Document, citation: Citation, hit: Hit) -> str:
@@ -72,22 +75,59 @@ def passage(doc: Document, citation: Citation, hit: Hit) -> str:
     )
 
 
-def inspector(given: Answer, search: Search) -> str:
-    """Every stage's ranking with scores, and the time each step took."""
-    columns = "".join(
-        f'<div class="stage"><h4>{escape(name)}</h4><ol>{_ranking(hits)}</ol></div>'
-        for name, hits in search.stages.items()
+def inspector(given: Answer, searches: Sequence[Search]) -> str:
+    """Every stage's ranking with scores for each search, and the time each step of the last answer took."""
+    found = "".join(
+        f'<p class="query">Searched for: {escape(search.query)}</p><div class="stages">'
+        + "".join(
+            f'<div class="stage"><h4>{escape(name)}</h4><ol>{_ranking(hits)}</ol></div>'
+            for name, hits in search.stages.items()
+        )
+        + "</div>"
+        for search in searches
     )
     times = "".join(
-        f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{ms / 1000:.2f} s</dd></div>"
-        if ms >= 1000
-        else f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{ms:.0f} ms</dd></div>"
-        for name, ms in given.timings_ms.items()
+        f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{_seconds(ms)}</dd></div>"
+        for name, ms in {**_retrieval_times(searches), **given.timings_ms}.items()
     )
+    return f'<details class="inspector"><summary>What was retrieved</summary>{found}<dl class="times">{times}</dl></details>'
+
+
+def trace(row: Mapping[str, Any]) -> str:
+    """What the run did, step by step; each model call opens to its prompt and reply, and all of it is there as JSON."""
+    steps = "".join(_step(span) for span in row["spans"])
+    whole = json.dumps(row, ensure_ascii=False, indent=1)
+    link = f"data:application/json;base64,{base64.b64encode(whole.encode()).decode()}"
     return (
-        f'<details class="inspector"><summary>What was retrieved</summary><p class="query">Searched for: {escape(search.query)}</p>'
-        f'<div class="stages">{columns}</div><dl class="times">{times}</dl></details>'
+        f'<details class="trace"><summary>What was done · {_seconds(row["ms"])}</summary><ol>{steps}</ol>'
+        f'<a href="{link}" download="trace.json">Trace as JSON</a></details>'
     )
+
+
+def _step(span: Mapping[str, Any]) -> str:
+    detail = span["detail"]
+    head = f"<b>{escape(span['kind'])}</b> {escape(span['name'].replace('_', ' '))} · {_seconds(span['ms'])}"
+    if span["kind"] == "model":
+        head += f" · {detail.get('prompt_tokens', 0)} + {detail.get('completion_tokens', 0)} tokens"
+        said = "\n\n".join(f"[{m['role']}]\n{m['content']}" for m in detail.get("prompt", []))
+        body = f"{said}\n\n[reply]\n{detail.get('reply', '')}"
+    else:
+        body = "\n".join(f"{name}: {value}" for name, value in detail.items())
+    if not body.strip():
+        return f"<li>{head}</li>"
+    return f"<li><details><summary>{head}</summary><pre>{escape(body)}</pre></details></li>"
+
+
+def _retrieval_times(searches: Sequence[Search]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for search in searches:
+        for name, ms in search.timings_ms.items():
+            found[name] = found.get(name, 0.0) + ms
+    return found
+
+
+def _seconds(ms: float) -> str:
+    return f"{ms / 1000:.2f} s" if ms >= 1000 else f"{ms:.0f} ms"
 
 
 def markdown(text: str) -> str:

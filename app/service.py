@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
+from agents.config import AgentSettings
+from agents.tutor import Finished, Tutor
 from app import uploads
 from app.config import AppSettings
+from core.config import load
 from core.errors import GenlError, ServingError
-from core.types import Document, Message
-from rag.answering import Answerer, Event
+from core.types import Document
+from rag.answering import Event
 from rag.building import BuildReport, build
 from rag.retriever import Retriever
 from serving.client import ChatClient, Endpoint
@@ -25,6 +28,7 @@ class Service:
         self.settings, self.supervisor, self.client = settings, supervisor, client
         self._changing = threading.Lock()
         self.retriever: Retriever = Retriever.open(settings.index)
+        self.tutor = Tutor(self.retriever, client, load(AgentSettings, settings.agent))
 
     @staticmethod
     def client_of(supervisor: Supervisor) -> ChatClient:
@@ -58,12 +62,12 @@ class Service:
             return [self.client.endpoint.model]
 
     def ask(
-        self, messages: Sequence[Message], cancel: threading.Event, model: str | None = None
-    ) -> tuple[Retriever, Iterator[Event]]:
-        """The events of one answer by that model (else the usual one), and the index it is answered from."""
+        self, question: str, thread: str, cancel: threading.Event, model: str | None = None
+    ) -> tuple[Retriever, Iterator[Event | Finished]]:
+        """The events of one run by that model (else the usual one), and the index it is answered from."""
         retriever = self.retriever
         client = self.client.asking(model) if model else self.client
-        return retriever, Answerer(retriever, client).stream(messages, cancel=cancel)
+        return retriever, self.tutor.stream(question, thread=thread, cancel=cancel, client=client, retriever=retriever)
 
     def add(self, path: Path, name: str) -> str:
         """Takes a document into the index; its stored name."""

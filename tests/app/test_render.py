@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from html.parser import HTMLParser
 
 from hypothesis import given
@@ -47,7 +49,7 @@ def test_any_text_is_safe_everywhere(text: str) -> None:
     )
     from rag.retriever import Search
 
-    html = render.answer(answer, Search(text, (hit,), {"dense": (hit,)}, {}), lambda _: doc, "k")
+    html = render.answer(answer, [Search(text, (hit,), {"dense": (hit,)}, {})], lambda _: doc, "k")
     _safe(html)
     assert html.count('class="chip"') <= 1
     _safe(render.conversation([(text, render.streaming(text) + render.notice(text) + render.waiting(text))]))
@@ -64,7 +66,7 @@ def test_chips_follow_their_sentences_and_open_their_passages() -> None:
         Citation("n/a.md", "v", 17, 34, "Second fact here.", 1, 2, 0.8),
     )
     answer = Answer("q", text, False, None, sentences, citations, (Hit(chunk, 1, 1, "s"),))
-    html = render.answer(answer, None, lambda _: doc, "k")
+    html = render.answer(answer, [], lambda _: doc, "k")
     tags = Tags(html).tags
     opened = [a["data-passage"] for t, a in tags if t == "button"]
     held = [a["id"] for t, a in tags if t == "template"]
@@ -76,5 +78,19 @@ def test_chips_follow_their_sentences_and_open_their_passages() -> None:
 
 def test_a_refusal_shows_no_chips() -> None:
     answer = Answer("q", "The notes do not hold this.", True, "not_in_sources")
-    html = render.answer(answer, None, lambda _: Document("", "", "", ""), "k")
+    html = render.answer(answer, [], lambda _: Document("", "", "", ""), "k")
     assert "refusal" in html and "chip" not in html
+
+
+def test_a_trace_shows_every_step_and_escapes_what_models_and_tools_said() -> None:
+    spans = [
+        {"kind": "tool", "name": "search_notes", "ms": 12.0, "detail": {"arguments": {"query": "<b>x</b>"}}},
+        {"kind": "model", "name": "answer", "ms": 2500.0, "detail": {
+            "prompt": [{"role": "system", "content": "rules"}, {"role": "user", "content": "<img src=x>"}],
+            "reply": "<script>alert(1)</script>", "prompt_tokens": 7, "completion_tokens": 3}},
+    ]  # fmt: skip
+    html = render.trace({"question": "q", "ms": 2600.0, "spans": spans})
+    assert "<script>" not in html and "<img" not in html and "<b>x</b>" not in html
+    assert "2.60 s" in html and "7 + 3 tokens" in html and "search notes" in html
+    coded = html.split("base64,")[1].split('"')[0]
+    assert json.loads(base64.b64decode(coded))["spans"][1]["name"] == "answer"

@@ -61,6 +61,7 @@ def app(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
         "# Evil\n\n<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script> Evil widgets weigh 7 kg.\n"
     )
     _published(folder / "var")
+    (folder / "agent.yaml").write_text("answers: {max_tokens: 96}\nlimits: {searches_again: 0}\n")
     command = [
         sys.executable,
         "-m",
@@ -71,6 +72,8 @@ def app(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
         "0",
         "--corpus",
         str(folder / "notes"),
+        "--agent",
+        str(folder / "agent.yaml"),
     ]
     environment = os.environ | {"GENL_VAR": str(folder / "var")}
     child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
@@ -130,7 +133,7 @@ def _ask(page: Page, question: str, timeout_s: float = 300) -> None:
             page.wait_for_function(f"document.querySelectorAll('.turn').length > {turns}", timeout=10_000)
             break
     assert page.locator(".turn").count() > turns
-    page.locator(".turn").last.locator(".inspector, .notice:not(.streaming + .notice)").first.wait_for(
+    page.locator(".turn").last.locator(".trace, .notice:not(.streaming + .notice)").first.wait_for(
         timeout=timeout_s * 1000
     )
 
@@ -166,7 +169,7 @@ def test_the_picker_offers_base_and_adapters(page: Page) -> None:
     page.get_by_role("option", name="other-v1").click()
     assert picker.input_value() == "other-v1"
     _ask(page, QUESTION)
-    assert page.locator(".turn").last.locator(".inspector").count() == 1  # answered or refused, and no error
+    assert page.locator(".turn").last.locator(".trace").count() == 1  # answered or refused, and no error
     assert picker.input_value() == "other-v1"
 
 
@@ -215,7 +218,7 @@ def test_it_fits_a_phone_in_light_and_dark(page: Page) -> None:
 
 
 def test_a_killed_model_server_is_said_and_comes_back(page: Page, app: tuple[str, subprocess.Popen[str]]) -> None:
-    page.fill("#box textarea", "Tell me everything about LoRA, merging and Triton.")
+    page.fill("#box textarea", "Explain LoRA, merging adapters and Triton's ports")
     page.keyboard.press("Enter")
     page.wait_for_selector(".prose.streaming", timeout=300_000)
     for process in psutil.Process(app[1].pid).children(recursive=True):
@@ -226,6 +229,6 @@ def test_a_killed_model_server_is_said_and_comes_back(page: Page, app: tuple[str
     page.wait_for_function("document.querySelector('.status.restarting') !== null", timeout=60_000)
     started = time.monotonic()
     _ask(page, QUESTION)
-    assert page.locator(".turn").last.locator(".inspector").count() == 1
+    assert page.locator(".turn").last.locator(".trace").count() == 1
     assert page.locator(".status.ready").count() == 1
     print(f"back and answered after {time.monotonic() - started:.0f} s")
