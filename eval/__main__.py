@@ -1,0 +1,67 @@
+"""`python -m eval run agent-tasks | attacks`: suites against a live model, one JSON line a case, a table at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.cli import Parser, run
+from core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+SUITES = {"agent-tasks": "agent_tasks.jsonl", "attacks": "attacks.jsonl"}
+
+
+def main() -> None:
+    """Parses the command line and runs one command."""
+    parser = Parser(prog="python -m eval", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    suite = commands.add_parser("run", help="run a suite; a killed one goes on where it was")
+    suite.add_argument("suite", choices=SUITES)
+    suite.add_argument(
+        "--models", nargs="*", default=[], metavar="NAME", help="models of the endpoint; default its base"
+    )
+    suite.add_argument("--endpoint", metavar="URL", help="default: the one being served")
+    suite.add_argument("--index", type=Path, metavar="DIR", help="default var/index")
+    suite.add_argument("--limit", type=int, help="so many cases of each kind")
+    suite.add_argument("--plain", action="store_true", help="plain `rag ask` beside the agent")
+    suite.add_argument("--out", type=Path, required=True, metavar="DIR")
+    suite.set_defaults(act=_run)
+    args = parser.parse_args()
+    args.act(args)
+
+
+def _run(args: Namespace) -> None:
+    from agents.config import AgentSettings
+    from core.paths import ROOT, var_dir
+    from eval.suites import agent
+    from rag.retriever import Retriever
+    from serving.connect import connect
+
+    index = args.index or var_dir() / "index"
+    if not index.exists():
+        raise ConfigError(f"{index}: no index there. Run: python -m rag build --source data/corpus --index {index}")
+    if args.limit is not None and args.limit < 1:
+        raise ConfigError("--limit must be at least 1")
+    rows = agent.cases(ROOT / "data" / "eval" / SUITES[args.suite], args.limit)
+    retriever = Retriever.open(index)
+    measured = {}
+    with connect(args.endpoint) as client:
+        for model in args.models or [client.endpoint.model]:
+            asked = client.asking(model)
+            runs = {"agent": agent.by_agent(retriever, asked, AgentSettings())}
+            if args.plain:
+                runs["plain"] = agent.by_retrieval(retriever, asked)
+            for kind, one in runs.items():
+                name = f"{kind}, {model}"
+                out = args.out / f"{args.suite}-{kind}-{model.replace('/', '_')}.jsonl"
+                measured[name] = agent.measure(one, rows, out)
+    print("\n".join(agent.table(measured)))
+    past = sum(bool(row.get("past_bound")) for found in measured.values() for row in found)
+    print(f"\nruns past a bound: {past}")
+
+
+if __name__ == "__main__":
+    run(main)
