@@ -13,11 +13,15 @@ import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from agents import decide, toolbox
+from agents.config import AgentSettings, Limits
+from agents.tools.gpu_memory import SHAPES
 from core.errors import DatasetError
 from core.exam import LETTERS
 from core.types import Chunk, Hit, Message
@@ -32,11 +36,12 @@ EXAM = (
     "You are a study tutor for NVIDIA's NCA-GENL exam. Reply with the letter of the right option first, then say why "
     "in one to three sentences."
 )
-DECIDE = """You decide the next step of a study tutor for NVIDIA's NCA-GENL exam. Reply with one JSON object:
-{"route": "search", "query": "..."} to look something up in the study notes,
-{"route": "tool", "tool": "calculator", "arguments": {"expression": "..."}} to compute a number,
-{"route": "answer"} when the message needs neither."""
 _CHUNKS = ChunkSettings(chunk_chars=600, overlap_chars=0)
+REFUSED = {
+    "train": 0.5,
+    "validation": 0.75,
+    "test": 0.75,
+}  # share of questions asked again over sources without the answer
 _HELD = 0.5  # a source that holds this share of an answer's stems may hold the answer
 
 
@@ -181,18 +186,24 @@ def _question(
     gold = list(dict.fromkeys(chunk for chunk in holding if chunk is not None))
     if all(chunk is not None for chunk in holding) and len(gold) <= 3:
         others = shelf.near(question, answer, note, same_note=True)
-        sources = gold + others[: draw.choice((2, 3, 4)) - len(gold)] if len(gold) < 4 else gold
-        draw.shuffle(sources)
-        number = {chunk.chunk_id: n for n, chunk in enumerate(sources, 1)}
-        text = " ".join(
-            f"{sentence['text'].rstrip()} [{number[chunk.chunk_id]}]"
-            for sentence, chunk in zip(answer, holding, strict=True)
-            if chunk is not None
-        )
-        right = sorted({number[chunk.chunk_id] for chunk in gold})
-        yield _row(name, "grounded", note, _grounded(question, sources), text) | {"gold": right}
+        # In training twice, among other sources: refusals must stay the smaller part. A refusal's first word is always
+        # the same and an answer's is one of many, so at equal parts the likeliest first word is nearly always a refusal.
+        for variant, name_of in enumerate((name, f"{name}-b") if note.split == "train" else (name,)):
+            taken = others[2 * variant : 2 * variant + draw.choice((2, 3, 4)) - len(gold)] if len(gold) < 4 else []
+            if variant and not taken:
+                continue
+            sources = [*gold, *taken]
+            draw.shuffle(sources)
+            number = {chunk.chunk_id: n for n, chunk in enumerate(sources, 1)}
+            text = " ".join(
+                f"{sentence['text'].rstrip()} [{number[chunk.chunk_id]}]"
+                for sentence, chunk in zip(answer, holding, strict=True)
+                if chunk is not None
+            )
+            right = sorted({number[chunk.chunk_id] for chunk in gold})
+            yield _row(name_of, "grounded", note, _grounded(question, sources), text) | {"gold": right}
     lacking = shelf.near(question, answer, note, same_note=False)
-    if len(lacking) >= 2 and draw.random() < 0.75:
+    if len(lacking) >= 2 and draw.random() < REFUSED[note.split]:
         sources = lacking[: draw.choice((2, 3, 4))]
         draw.shuffle(sources)
         yield _row(f"{name}-refusal", "refusal", note, _grounded(question, sources), prompts.DECLINE)
@@ -243,27 +254,37 @@ def _row(name: str, kind: str, note: Note, messages: Sequence[Message], reply: s
     }
 
 
-_SMALL_TALK = (
-    "Thanks, that helped!", "Hello there", "Good morning", "ok, got it", "You are great", "Bye for today",
-    "Can you hear me?", "That makes sense now.", "Never mind.", "I'm a bit nervous about the exam.",
-    "Let's take a break.", "Great, on to the next topic soon.",
-)  # fmt: skip
 _SUMS = (
-    ("How many GB do the weights of a {a}B model take in {b}?", "{a} * {bytes}"),
-    ("A GPU serves {n} requests in flight at {m} ms each. How many requests per second is that?", "{n} / ({m} / 1000)"),
+    ("How many GB do the weights of a {a}B model take in {b}?", "{a}e9 * {bytes} B"),
+    ("A GPU serves {n} requests in flight at {m} ms each. How many requests per second is that?", "{n} / {m} ms"),
     ("What is {n} times {m}?", "{n} * {m}"),
     ("precision {p} and recall {q}, what's F1?", "2 * {p} * {q} / ({p} + {q})"),
     ("How many parameters does a LoRA of rank {r} add to a {d} by {d} matrix?", "{r} * ({d} + {d})"),
-    ("If training takes {n} steps of {m} seconds, how many hours is that?", "{n} * {m} / 3600"),
+    ("If training takes {n} steps of {m} seconds, how many hours is that?", "{n} * {m} s in hours"),
 )
+_MEMORY = (
+    ("Does a QLoRA run of {model} fit into 24 GB?", {"purpose": "qlora"}),
+    ("how much gpu memory for LoRA on {model} with sequences of {context} tokens", {"purpose": "lora", "context": 0}),
+    ("What does it take to serve {model} in {bits} bit at {context} tokens?", {"purpose": "inference", "bits": 0, "context": 0}),
+    ("Full fine-tuning of {model}: which GPU?", {"purpose": "full"}),
+)  # fmt: skip
+_PERSONAL = (
+    "When did I say my exam is?", "Which subject did I call my weak one?", "What did we talk about first?",
+    "Remind me what I told you about my background.", "How many hours a day did I say I can study?",
+)  # fmt: skip
+_TWO = ("{a} And {b}", "Two things: {a} {b}", "{a} Then tell me: {b}", "Compare the two: {a} {b}")
 
 
 def _decisions(notes: Sequence[Note], draw: random.Random) -> Iterator[dict[str, Any]]:
-    """What to do next: about a third of the questions go to the search, and as many sums and pleasantries are drawn."""
+    """The agent's next steps over its own prompt: two searches, sums, memory, an opened note, what was said before."""
     for note in notes:
         questions = [row["question"] for row in note.rows if row["kind"] == "qa"]
-        for number, question in enumerate(draw.sample(questions, min(2, len(questions)))):
-            yield _decision(f"{note.name}#decide-{number}", note, question, {"route": "search", "query": question})
+        if len(questions) >= 2:
+            pair = draw.sample(questions, 2)
+            asked = draw.choice(_TWO).format(a=pair[0], b=pair[1][0].lower() + pair[1][1:])
+            yield _decision(
+                f"{note.name}#decide-two", note, asked, *({"tool": "search_notes", "query": q} for q in pair)
+            )
         template, expression = draw.choice(_SUMS)
         precision, width = draw.choice((("FP32", 4), ("BF16", 2), ("FP16", 2), ("INT8", 1), ("INT4", 0.5)))
         given = {
@@ -271,15 +292,37 @@ def _decisions(notes: Sequence[Note], draw: random.Random) -> Iterator[dict[str,
             "m": draw.randrange(2, 500), "p": draw.randrange(50, 99) / 100, "q": draw.randrange(50, 99) / 100,
             "r": draw.choice((4, 8, 16, 32, 64)), "d": draw.choice((768, 1024, 2048, 4096)),
         }  # fmt: skip
-        call = {"route": "tool", "tool": "calculator", "arguments": {"expression": expression.format(**given)}}
+        call = {"tool": "calculate", "expression": expression.format(**given)}
         yield _decision(f"{note.name}#decide-sum", note, template.format(**given), call)
-        if draw.random() < 0.5:
-            yield _decision(f"{note.name}#decide-talk", note, draw.choice(_SMALL_TALK), {"route": "answer"})
+        kind = draw.randrange(4)
+        if kind == 0:
+            asked, shape = draw.choice(_MEMORY)
+            values: dict[str, Any] = {
+                "model": draw.choice(sorted(SHAPES)),
+                "context": draw.choice((2048, 4096, 8192, 32768)),
+                "bits": draw.choice((4, 8, 16)),
+            }
+            call = {"tool": "gpu_memory", "model": values["model"], **{k: values.get(k, v) for k, v in shape.items()}}
+            yield _decision(f"{note.name}#decide-memory", note, asked.format(**values), call)
+        elif kind == 1:
+            title = note.chunks[0].title
+            yield _decision(
+                f"{note.name}#decide-open", note, f"Open the note on {title}", {"tool": "open_note", "title": title}
+            )
+        elif kind == 2:
+            yield _decision(f"{note.name}#decide-recall", note, draw.choice(_PERSONAL), {"tool": "recall_conversation"})
 
 
-def _decision(name: str, note: Note, asked: str, reply: Mapping[str, Any]) -> dict[str, Any]:
-    messages = [Message("system", DECIDE), Message("user", asked)]
-    return _row(name, "decision", note, messages, json.dumps(reply, ensure_ascii=False))
+def _decision(name: str, note: Note, asked: str, *steps: Mapping[str, Any]) -> dict[str, Any]:
+    reply = json.dumps({"steps": steps}, ensure_ascii=False, separators=(",", ":"))
+    return _row(name, "decision", note, decide.prompt(asked, _tools(), Limits().plan_steps), reply)
+
+
+@cache
+def _tools() -> dict[str, Any]:
+    """The agent's tools as it describes them in mid-conversation; none of them is run here."""
+    desk = toolbox.Desk(None, None, None, AgentSettings(), conversation="so far")  # type: ignore[arg-type]
+    return {tool.name: tool for tool in toolbox.built_in(desk)}
 
 
 def _plain(text: str) -> str:
