@@ -12,7 +12,7 @@ import pytest
 from core.paths import CORPUS, ROOT
 from rag.notes import check_notes
 
-ROOMS = ("serving", "rag", "app", "finetune")
+ROOMS = ("serving", "rag", "agents", "eval", "app", "finetune")
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -43,6 +43,11 @@ def test_help_is_quick(room: str) -> None:
         (["serving", "pull", "qwen2.5-coder-1.5b"], "did you mean"),
         (["app", "--host", "0.0.0.0"], "add --auth"),
         (["app", "--auth", "nopassword"], "USER:PASSWORD"),
+        (["app", "--agent", "nothing.yaml"], "nothing.yaml"),
+        (["agents", "ask", "x", "--index", "nowhere"], "nowhere: no index there"),
+        (["agents", "ask", "x", "--set", "limits.second=3"], "did you mean"),
+        (["agents", "forget", "--set", "learners=/dev/null/x", "--set", "threads=/dev/null/x"], "/dev/null"),
+        (["eval", "run", "agent-tasks", "--index", "nowhere", "--out", "x"], "nowhere: no index there"),
         (["finetune", "--config", "nothing.yaml"], "one of finetune/configs"),
         (["finetune", "--config", "lora.yaml", "cutoff_len=512"], "cutoff_len is max_length here"),
         (["finetune", "--config", "lora.yaml", "model_name_or_path=smollm"], "unknown model 'smollm'"),
@@ -62,8 +67,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(command: list[str], says: str) ->
 def test_the_readme_s_tree_names_every_module_and_nothing_else() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"^  ([a-z_]+\.(?:py|yaml|css|js))\b", readme, re.MULTILINE))
-    rooms = re.findall(r"^(core|serving|rag|app|finetune)/", readme, re.MULTILINE)
-    assert rooms == ["core", "serving", "rag", "app", "finetune"]
+    rooms = re.findall(r"^(core|serving|rag|agents|eval|app|finetune)/", readme, re.MULTILINE)
+    assert rooms == ["core", "serving", "rag", "agents", "eval", "app", "finetune"]
     there = {p.name for room in rooms for p in (ROOT / room).iterdir() if p.suffix in (".py", ".yaml", ".css", ".js")}
     assert named == there - {"__init__.py"}
 
