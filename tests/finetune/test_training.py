@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.paths import ROOT
+from tests.finetune import forked
 
 BASE = (
     "max_length=128",
@@ -31,7 +32,7 @@ def _command(chat_model: Path, rows: Path, out: Path, *more: str) -> list[str]:
 
 
 def _train(chat_model: Path, rows: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(_command(chat_model, rows, out, *more), cwd=ROOT, capture_output=True, text=True)
+    return forked.run(_command(chat_model, rows, out, *more))
 
 
 def _losses(out: Path) -> dict[int, float]:

@@ -92,8 +92,8 @@ def test_bad_queries_and_settings_are_one_line(tmp_path: Path) -> None:
 
 
 def test_each_stage_earns_its_place_on_real_lessons(datasets: Path, tmp_path: Path) -> None:
-    """The first 40 lessons and their questions, with MiniLM: fusion beats BM25, reranking is no worse than fusion."""
-    lessons = (datasets / "ai-engineering" / "corpus.jsonl").read_text().splitlines()[:40]
+    """The first 20 lessons and their questions, with MiniLM: fusion beats BM25, reranking is no worse than fusion."""
+    lessons = (datasets / "ai-engineering" / "corpus.jsonl").read_text().splitlines()[:20]
     (tmp_path / "corpus.jsonl").write_text("\n".join(lessons) + "\n")
     ids = {json.loads(line)["_id"] for line in lessons}
     rows = [json.loads(x) for x in (datasets / "ai-engineering" / "queries.dev.jsonl").read_text().splitlines()]
@@ -105,6 +105,6 @@ def test_each_stage_earns_its_place_on_real_lessons(datasets: Path, tmp_path: Pa
         for stage, hits in retriever.search(row["text"], 10, "document").stages.items():
             rank = next((h.rank for h in hits if h.chunk.doc_id == row["doc_id"]), None)
             ndcg[stage] += 1 / math.log2(rank + 1) / len(rows) if rank else 0.0  # type: ignore[index]
-    assert len(rows) > 50
+    assert len(rows) > 40
     assert ndcg["fused"] > ndcg["bm25"] > 0.85
     assert ndcg["reranked"] >= ndcg["fused"] - 0.01
