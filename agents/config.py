@@ -44,6 +44,7 @@ class AgentSettings(Settings):
     mcp_servers: dict[str, McpServer] = Field(default_factory=dict)
     always_decide: bool = False  # ask the model also for what a plain question needs: a search
     guard_examples: Path | None = ROOT / "data" / "guard" / "examples.jsonl"
+    guard_cache: Path = Field(default_factory=lambda: var_dir() / "guard.npz")
     otlp_endpoint: str = ""
     api_keys: tuple[str, ...] = ()
     requests_per_minute: int = Field(30, ge=1)

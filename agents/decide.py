@@ -57,28 +57,7 @@ _PURPOSES = {
 _BITS = re.compile(r"\b(4|8|16|32)[ -]?bits?\b|\b(?:int|fp|bf)(4|8|16|32)\b", re.IGNORECASE)
 _CONTEXT = re.compile(r"\b(\d[\d,]*)\s?(k)?[ -]tokens?\b", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![A-Za-z_])\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
-_CONSTANTS = {
-    0.0,
-    0.5,
-    1.0,
-    2.0,
-    3.0,
-    4.0,
-    8.0,
-    12.0,
-    16.0,
-    24.0,
-    32.0,
-    60.0,
-    100.0,
-    365.0,
-    1000.0,
-    1024.0,
-    3600.0,
-    1e6,
-    1e9,
-    1e12,
-}
+_CONSTANTS = {0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 60.0, 100.0, 365.0, 1000.0, 1024.0, 3600.0, 1e6, 1e9, 1e12}  # fmt: skip
 _DAYS = re.compile(r"\b(\d{1,2}|one|two|three|four|five|six|seven|ten)[ -]*(day|week)s?\b", re.IGNORECASE)
 _WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "ten": 10}
 
@@ -109,8 +88,8 @@ def command(message: str, open_question: bool) -> Call | str | None:
         return Call("grade_answer", {"letters": text})
     if len(text) <= 80 and _GREETING.fullmatch(text):
         return HELLO
-    if _QUIZ.search(text):
-        topic = _TOPIC.search(text[_QUIZ.search(text).end() :])  # type: ignore[union-attr]
+    if quiz := _QUIZ.search(text):
+        topic = _TOPIC.search(text[quiz.end() :])
         return Call("make_quiz", {"topic": topic[1].strip() if topic else ""})
     memory = _memory(text)
     if memory is not None:
@@ -156,10 +135,15 @@ def groundless(call: Call, said: str) -> str:
     return ""
 
 
+def instructions(name: str) -> str:
+    """One of the prompts in prompts/."""
+    return (PROMPTS / f"{name}.md").read_text(encoding="utf-8").strip()
+
+
 def prompt(question: str, tools: Mapping[str, BaseTool], most: int, trouble: Sequence[str] = ()) -> list[Message]:
     """Messages that ask for the next steps; `trouble` tells what earlier tries ran into."""
-    system = (PROMPTS / "decide.md").read_text(encoding="utf-8")
-    system = system.replace("{tools}", "\n".join(map(_line, tools.values()))).replace("{most}", str(most)).strip()
+    system = instructions("decide")
+    system = system.replace("{tools}", "\n".join(map(_line, tools.values()))).replace("{most}", str(most))
     told = "".join(f"\nThis did not work: {line}" for line in trouble)
     return [Message("system", system), Message("user", f"Learner: {question}{told}\nSteps:")]
 

@@ -16,6 +16,7 @@ from langgraph.runtime import Runtime  # read by LangGraph from the nodes' annot
 from agents import decide, toolbox
 from agents.errors import ToolError
 from agents.run import LimitReached, Run
+from agents.tools.finding import Finding
 from core.errors import ServingError
 from core.types import Answer, Chunk, Document, Hit, Message, RefusalReason
 from rag import prompts
@@ -52,21 +53,14 @@ def build(saver: BaseCheckpointSaver[str] | None) -> CompiledStateGraph[State, R
     for node in (_guard, _condense, _decide, _act, _answer, _search_again, _remember):
         graph.add_node(node.__name__[1:], node)
     graph.add_edge(START, "guard")
-    graph.add_conditional_edges("guard", _if_open("condense"), ["condense", "remember"])
+    graph.add_conditional_edges("guard", _after_guard, ["condense", "remember"])
     graph.add_edge("condense", "decide")
-    graph.add_conditional_edges("decide", _if_open("act"), ["act", "remember"])
+    graph.add_edge("decide", "act")
     graph.add_conditional_edges("act", _after_act, ["act", "decide", "answer"])
     graph.add_conditional_edges("answer", _after_answer, ["search_again", "remember"])
     graph.add_edge("search_again", "answer")
     graph.add_edge("remember", END)
     return graph.compile(checkpointer=saver)
-
-
-def _if_open(following: str) -> Any:
-    def route(state: State) -> str:
-        return following if state.get("answer") is None else "remember"
-
-    return route
 
 
 def _guard(state: State, runtime: Runtime[Run]) -> State:
@@ -85,6 +79,10 @@ def _guard(state: State, runtime: Runtime[Run]) -> State:
     return {"query": state["question"]}
 
 
+def _after_guard(state: State) -> str:
+    return "condense" if state.get("answer") is None else "remember"
+
+
 def _condense(state: State, runtime: Runtime[Run]) -> State:
     """A follow-up as a question that stands alone."""
     run, question = runtime.context, state["question"]
@@ -95,15 +93,11 @@ def _condense(state: State, runtime: Runtime[Run]) -> State:
     run.client.purpose = "condense"
     with run.trace.span("step", "condense") as span:
         try:
-            text = run.client.complete(prompts.condense(question, history), max_tokens=64, stop=["\n"]).text.strip()
+            text = run.client.complete(prompts.condense(question, history), max_tokens=64, stop=["\n"]).text
         except LimitReached:
             text = ""
-        text = text.strip('"')
-        if not text or len(text) > 300 or not text.endswith("?"):
-            last = next((m.content for m in reversed(history) if m.role == "user"), "")
-            text = f"{last} {question}".strip()
-        span.detail["query"] = text
-    return {"query": text}
+        span.detail["query"] = query = prompts.standalone(text, question, history)
+    return {"query": query}
 
 
 def _decide(state: State, runtime: Runtime[Run]) -> State:
@@ -154,15 +148,21 @@ def _act(state: State, runtime: Runtime[Run]) -> State:
             run.trouble.append(f"{call.tool}: {error}")
             return {}
         span.detail["result"] = found.text[:1000]
-        run.findings.append(found)
-    if found.search is not None:
-        run.searched.append(found.search.query)
-        runtime.stream_writer(Retrieved(found.search.query, found.search))
+    _keep(runtime, found)
     if found.question_id:
         return {"open_question": found.question_id}
     if call.tool == "grade_answer":
         return {"open_question": ""}
     return {}
+
+
+def _keep(runtime: Runtime[Run], found: Finding, first: bool = False) -> None:
+    """Adds what a tool brought back to the run, before all else or after it, and shows the search it made."""
+    run = runtime.context
+    run.findings.insert(0 if first else len(run.findings), found)
+    if found.search is not None:
+        run.searched.append(found.search.query)
+        runtime.stream_writer(Retrieved(found.search.query, found.search))
 
 
 def _after_act(state: State, runtime: Runtime[Run]) -> str:
@@ -185,11 +185,7 @@ def _answer(state: State, runtime: Runtime[Run]) -> State:
     if finals and not sources:
         return {"answer": _said(state, run, "\n\n".join(f.text for f in finals))}
     if not run.findings:
-        found = toolbox.call(run.tools, "search_notes", {"query": state["query"]})
-        run.findings.append(found)
-        run.searched.append(state["query"])
-        if found.search is not None:
-            runtime.stream_writer(Retrieved(found.search.query, found.search))
+        _keep(runtime, toolbox.call(run.tools, "search_notes", {"query": state["query"]}))
     hits, run.documents = _sources(run)
     run.client.purpose = "answer"
     with run.trace.span("step", "answer", sources=[h.chunk.doc_id for h in hits]) as span:
@@ -230,7 +226,7 @@ def _search_again(state: State, runtime: Runtime[Run]) -> State:
         try:
             reply = run.client.complete(
                 [
-                    Message("system", (decide.PROMPTS / "rewrite.md").read_text(encoding="utf-8").strip()),
+                    Message("system", decide.instructions("rewrite")),
                     Message("user", f"Question: {state['query']}\nTried: {'; '.join(run.searched)}"),
                 ],
                 max_tokens=80,
@@ -245,11 +241,7 @@ def _search_again(state: State, runtime: Runtime[Run]) -> State:
             call = decide.Call("search_notes", {"query": query})
             if query:
                 run.take(call)
-                found = toolbox.call(run.tools, call.tool, call.arguments)
-                run.findings.insert(0, found)
-                run.searched.append(query)
-                if found.search is not None:
-                    runtime.stream_writer(Retrieved(query, found.search))
+                _keep(runtime, toolbox.call(run.tools, call.tool, call.arguments), first=True)
             span.detail["query"] = query
         except (LimitReached, ToolError) as error:
             span.detail["stopped"] = str(error)
@@ -287,7 +279,7 @@ def _summary(before: str, old: Sequence[dict[str, str]], run: Run) -> str:
         try:
             reply = run.client.complete(
                 [
-                    Message("system", (decide.PROMPTS / "summary.md").read_text(encoding="utf-8").strip()),
+                    Message("system", decide.instructions("summary")),
                     Message("user", f"{f'Summary so far: {before}' if before else ''}\n\n{told}\n\nSummary:".strip()),
                 ],
                 max_tokens=180,
@@ -317,8 +309,6 @@ def _sources(run: Run) -> tuple[list[Hit], dict[str, Document]]:
     for number, found in enumerate(run.findings, 1):
         if found.hits:
             lists.append(list(found.hits))
-            continue
-        if found.documents and not found.final:
             continue
         made = document(f"tool/{number}", "Tool result", found.text)
         documents[made.doc_id] = made

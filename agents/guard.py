@@ -165,6 +165,7 @@ class Guard:
                 pass  # a broken cache is made anew
         made = encode(texts)
         if self._cache is not None:
+            self._cache.parent.mkdir(parents=True, exist_ok=True)
             draft = self._cache.with_suffix(f".{os.getpid()}.tmp.npz")
             np.savez(draft, key=np.array(key), vectors=made)
             draft.replace(self._cache)

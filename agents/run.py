@@ -13,7 +13,7 @@ from agents.decide import Call
 from agents.tools.finding import Finding
 from agents.trace import Trace
 from core.errors import GenlError
-from core.types import Document, Message, Usage
+from core.types import Document, Message, Usage, wire
 from serving.client import ChatClient, Delta
 
 if TYPE_CHECKING:
@@ -93,9 +93,7 @@ class Metered(ChatClient):
         timer.start()
         text, usage = "", Usage()
         try:
-            with self._trace.span(
-                "model", self.purpose, prompt=[{"role": m.role, "content": m.content} for m in messages]
-            ) as span:
+            with self._trace.span("model", self.purpose, prompt=wire(messages)) as span:
                 try:
                     for delta in super().stream(
                         messages, max_tokens=max_tokens, temperature=temperature, schema=schema, stop=stop, cancel=over

@@ -15,7 +15,7 @@ from agents.guard import Guard
 from agents.learners import Learners
 from agents.run import Metered, Run
 from agents.threads import Threads
-from core.types import Answer, Document, Message
+from core.types import Answer, Document, Message, wire
 from rag.answering import Answerer, Event
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ class Tutor:
         self._checks = Guard(
             lambda texts: retriever.embedder.encode(texts, tokens=False)[0],
             self.settings.guard_examples,
-            self.settings.learners.with_name("guard.npz"),
+            self.settings.guard_cache,
             retriever.embedder.fingerprint,
         )
-        self._graph = graph.build(self.threads.saver)
+        self._graph, self._without_thread = graph.build(self.threads.saver), graph.build(None)
         self._busy: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -81,8 +81,9 @@ class Tutor:
     ) -> Iterator[Event | Finished]:
         """Steps and words as they come, `Finished` at the end.
 
-        Without a thread nothing is remembered, and `history` is the conversation so far. `client` and `retriever` replace the tutor's own for this run. Raises ServingError when the model cannot be
-        reached, and AgentError for a message that is empty or too long.
+        Without a thread nothing is remembered, and `history` is the conversation so far. `client` and `retriever`
+        replace the tutor's own for this run. Raises ServingError when the model cannot be reached, and AgentError for a
+        message that is empty or too long.
         """
         question = question.strip()
         if not question or len(question) > MAX_MESSAGE:
@@ -90,9 +91,7 @@ class Tutor:
         cancel = cancel or threading.Event()
         key = Threads.key(learner, thread) if thread else ""
         with self._lock(key):
-            before = (
-                self._state(key) if key else {"messages": [{"role": m.role, "content": m.content} for m in history]}
-            )
+            before = self._state(key) if key else {"messages": wire(history)}
             yield from self._run(
                 question, key, before, learner, cancel, client or self.client, retriever or self.retriever
             )
@@ -158,7 +157,7 @@ class Tutor:
         if key:
             config["configurable"] = {"thread_id": key}
         else:
-            compiled, durability = graph.build(None), None
+            compiled, durability = self._without_thread, None
             state["messages"] = before["messages"]
         answer: Answer | None = None
         for mode, chunk in compiled.stream(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +16,11 @@ class Message:
 
     role: Role
     content: str
+
+
+def wire(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Messages as OpenAI's protocol and chat templates take them."""
+    return [{"role": m.role, "content": m.content} for m in messages]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from core.types import wire
+
+if TYPE_CHECKING:
+    import torch
 
 CONTENDERS = ("ours", "trl-defaults", "trl-packing")
 # Dense bfloat16 tensor-core FLOP/s by NVIDIA's data sheets.
@@ -117,15 +122,28 @@ def _peak() -> float:
     """The device's peak FLOP/s: a data sheet's, or that of a large matrix product measured here."""
     import torch
 
-    from finetune.estimate import matmul_flops
-
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         for key, value in PEAKS.items():
             if key in name:
                 return value
-        return matmul_flops(torch.bfloat16)
-    return matmul_flops(torch.float32)
+        return _matmul_flops(torch.bfloat16)
+    return _matmul_flops(torch.float32)
+
+
+def _matmul_flops(dtype: torch.dtype, seconds: float = 0.5) -> float:
+    """FLOP/s of matrix products of 1024 a side on the device that trains, measured."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    a, b = (torch.randn(1024, 1024, device=device).to(dtype) for _ in range(2))
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+        done += 1
+    return done * 2 * 1024**3 / (time.perf_counter() - started)
 
 
 def _ours(settings: Any, folder: Path, tokenizer: Any, split: Any) -> float:
@@ -149,7 +167,7 @@ def _trl(args: argparse.Namespace, settings: Any, folder: Path, tokenizer: Any, 
 
     rows = [
         {
-            "prompt": [{"role": m.role, "content": m.content} for m in s.row.messages[:-1]],
+            "prompt": wire(s.row.messages[:-1]),
             "completion": [{"role": "assistant", "content": s.row.messages[-1].content}],
         }
         for s in split.train

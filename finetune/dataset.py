@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import DatasetError
-from core.types import Message
+from core.types import Message, wire
 from finetune.config import FinetuneSettings
 from finetune.formats import Conversation, read_conversations
 
@@ -131,14 +131,14 @@ def render(
     """The conversation in the model's chat template, and the character span of each assistant turn, end of turn included."""
     if not tokenizer.chat_template:
         raise DatasetError(f"{where}: the base has no chat template. Use an instruct model")
-    wire = [{"role": m.role, "content": m.content} for m in messages]
-    text = str(tokenizer.apply_chat_template(wire, tokenize=False))
+    rows = wire(messages)
+    text = str(tokenizer.apply_chat_template(rows, tokenize=False))
     turns = []
     for i, message in enumerate(messages):
         if message.role != "assistant":
             continue
-        before = str(tokenizer.apply_chat_template(wire[:i], tokenize=False, add_generation_prompt=True))
-        after = str(tokenizer.apply_chat_template(wire[: i + 1], tokenize=False))
+        before = str(tokenizer.apply_chat_template(rows[:i], tokenize=False, add_generation_prompt=True))
+        after = str(tokenizer.apply_chat_template(rows[: i + 1], tokenize=False))
         if not text.startswith(after) or not after.startswith(before):
             raise DatasetError(
                 f"{where}: the chat template rewrites earlier turns, so turn {i + 1} cannot be told apart. "
@@ -150,8 +150,7 @@ def render(
 
 def prompt_ids(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Token ids of the conversation up to where the assistant is to speak."""
-    wire = [{"role": m.role, "content": m.content} for m in messages]
-    text = str(tokenizer.apply_chat_template(wire, tokenize=False, add_generation_prompt=True))
+    text = str(tokenizer.apply_chat_template(wire(messages), tokenize=False, add_generation_prompt=True))
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 

@@ -12,7 +12,6 @@ import math
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from core.errors import TrainingError
+from core.types import wire
 from finetune.config import FinetuneSettings
 from finetune.dataset import Sample, Split
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedTokenizerBase
 
 DEPTHS = (4, 10)
@@ -152,8 +151,7 @@ def _shallow(settings: FinetuneSettings, folder: Path, layers: int, out: Path) -
 def _write_rows(path: Path, samples: Sequence[Sample]) -> None:
     def lines() -> Iterator[str]:
         for sample in samples:
-            messages = [{"role": m.role, "content": m.content} for m in sample.row.messages]
-            yield json.dumps({"messages": messages} | dict(sample.row.extra)) + "\n"
+            yield json.dumps({"messages": wire(sample.row.messages)} | dict(sample.row.extra)) + "\n"
 
     path.write_text("".join(lines()), encoding="utf-8")
 
@@ -170,18 +168,3 @@ def _shape_of(settings: FinetuneSettings, folder: Path) -> Any:
         model = AutoModelForCausalLM.from_config(config)
         model.requires_grad_(False)
         return attach(model, settings.model_copy(update={"load_in_4bit": False}))
-
-
-def matmul_flops(dtype: torch.dtype, seconds: float = 0.5) -> float:
-    """FLOP/s of matrix products of 1024 a side on the device that trains, measured."""
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a, b = (torch.randn(1024, 1024, device=device).to(dtype) for _ in range(2))
-    done, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        a @ b
-        if device == "cuda":
-            torch.cuda.synchronize()
-        done += 1
-    return done * 2 * 1024**3 / (time.perf_counter() - started)

@@ -24,7 +24,7 @@ from agents.config import AgentSettings, Limits
 from agents.tools.gpu_memory import SHAPES
 from core.errors import DatasetError
 from core.exam import LETTERS
-from core.types import Chunk, Hit, Message
+from core.types import Chunk, Hit, Message, wire
 from rag import prompts
 from rag.chunking import chunk_document
 from rag.config import ChunkSettings, LexicalSettings
@@ -245,12 +245,11 @@ def _hits(chunks: Sequence[Chunk]) -> list[Hit]:
 
 
 def _row(name: str, kind: str, note: Note, messages: Sequence[Message], reply: str) -> dict[str, Any]:
-    wire = [{"role": m.role, "content": m.content} for m in messages]
     return {
         "id": name,
         "kind": kind,
         "note": note.name,
-        "messages": [*wire, {"role": "assistant", "content": reply}],
+        "messages": [*wire(messages), {"role": "assistant", "content": reply}],
     }
 
 

@@ -198,11 +198,7 @@ class Answerer:
         completion = self.client.complete(
             prompts.condense(question, history), max_tokens=64, temperature=0.0, stop=["\n"], cancel=cancel
         )
-        query = completion.text.strip().strip('"')
-        # A small model sometimes answers instead of rewriting: then the words of both turns serve the search better.
-        if not query or len(query) > 300 or not query.rstrip().endswith("?"):
-            last = next((m.content for m in reversed(history) if m.role == "user"), "")
-            query = f"{last} {question}".strip()
+        query = prompts.standalone(completion.text, question, history)
         return query, completion.usage, (time.perf_counter() - started) * 1000
 
     def _refusal(

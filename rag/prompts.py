@@ -51,6 +51,16 @@ def condense(question: str, history: Sequence[Message]) -> list[Message]:
     ]
 
 
+def standalone(reply: str, question: str, history: Sequence[Message]) -> str:
+    """The reply to `condense` as the query; where it is no question, the words of both turns, which serve the search better."""
+    query = reply.strip().strip('"')
+    # A small model sometimes answers instead of rewriting.
+    if query and len(query) <= 300 and query.rstrip().endswith("?"):
+        return query
+    last = next((m.content for m in reversed(history) if m.role == "user"), "")
+    return f"{last} {question}".strip()
+
+
 def _heading(hit: Hit) -> str:
     return _quoted(" > ".join([hit.chunk.title, *(h for h in hit.chunk.headings if h != hit.chunk.title)]))
 

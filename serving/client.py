@@ -9,11 +9,11 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from core.config import Settings
 from core.errors import ServingError
-from core.types import Message, Usage
+from core.types import Message, Usage, wire
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -112,7 +112,7 @@ class ChatClient:
                 partial(
                     self._openai.chat.completions.create,
                     model=self.endpoint.model,
-                    messages=_wire(messages),
+                    messages=cast(Any, wire(messages)),
                     max_tokens=max_tokens,
                     temperature=temperature,
                     stream=True,
@@ -153,7 +153,7 @@ class ChatClient:
         with self._errors():
             reply = self._openai.chat.completions.create(
                 model=self.endpoint.model,
-                messages=_wire(messages),
+                messages=cast(Any, wire(messages)),
                 max_tokens=1,
                 temperature=0.0,
                 logprobs=True,
@@ -210,11 +210,6 @@ class ChatClient:
             raise ServingError(
                 f"{url}: the model server broke off ({type(error).__name__}). Ask again in a moment"
             ) from error
-
-
-def _wire(messages: Sequence[Message]) -> Any:
-    """Messages as the protocol's dictionaries."""
-    return [{"role": m.role, "content": m.content} for m in messages]
 
 
 def _unless(cancel: threading.Event | None, call: Callable[[], Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.types import Document, Hit
+from core.types import Hit
 from rag.retriever import Search
 
 
@@ -12,12 +12,11 @@ from rag.retriever import Search
 class Finding:
     """`text` is true as it stands. `final` ones are a whole reply by themselves; the others are sources of an answer.
 
-    `hits` are passages of notes with the `search` that found them, `documents` whole notes; `question_id` names the practice question that was asked.
+    `hits` are passages of notes with the `search` that found them; `question_id` names the practice question that was asked.
     """
 
     text: str
     hits: tuple[Hit, ...] = ()
-    documents: tuple[Document, ...] = ()
     final: bool = False
     search: Search | None = None
     question_id: str = ""

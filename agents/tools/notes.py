@@ -30,4 +30,4 @@ def open_note(retriever: Retriever, title: str, chars: int = 6000) -> Finding:
         held = [d.title for key, d in titles.items() if wanted and (wanted in key or key in wanted)][:5]
         raise ToolError(f"no note is called {title!r}" + (f". Near it: {', '.join(held)}" if held else ""))
     text = doc.text[:chars] + (" …" if len(doc.text) > chars else "")
-    return Finding(f"# {doc.title}\n\n{text.removeprefix(f'# {doc.title}').strip()}", documents=(doc,), final=True)
+    return Finding(f"# {doc.title}\n\n{text.removeprefix(f'# {doc.title}').strip()}", final=True)

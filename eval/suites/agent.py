@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from agents.config import AgentSettings
 from agents.tutor import Tutor
-from core.errors import DatasetError, GenlError
+from core.errors import GenlError
 from core.types import Answer, Message
 from eval.checks import Outcome, failed
 from rag.answering import Answerer
+from rag.documents import read_jsonl
 from rag.retriever import Retriever
 
 if TYPE_CHECKING:
@@ -25,10 +26,7 @@ Row = dict[str, Any]
 
 def cases(path: Path, limit: int | None = None) -> list[Row]:
     """The cases of a file; with a limit as many of each kind."""
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: not a file of cases ({error})") from None
+    rows = [row for _, row in read_jsonl(path)]
     if limit is None:
         return rows
     taken: dict[str, int] = {}
