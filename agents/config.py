@@ -42,6 +42,9 @@ class AgentSettings(Settings):
     run_python: bool = False
     tool_folders: tuple[Path, ...] = ()
     mcp_servers: dict[str, McpServer] = Field(default_factory=dict)
+    close: float = 0.5  # reranker score under which no passage is close, and the researcher asks again in other words
+    verify: bool = False  # ask the model of every citation whether its passage supports the sentence
+    verify_at: float = Field(0.5, ge=0, le=1)  # probability under which a citation is struck
     always_decide: bool = False  # ask the model also for what a plain question needs: a search
     guard_examples: Path | None = ROOT / "data" / "guard" / "examples.jsonl"
     guard_cache: Path = Field(default_factory=lambda: var_dir() / "guard.npz")

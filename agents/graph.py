@@ -1,26 +1,26 @@
-"""The tutor's graph: guard → condense → decide → act … → answer (→ search again → answer) → remember.
+"""The supervisor's graph: guard → condense → decide → act … → answer (→ research again → answer) → verify → remember.
 
-Which step comes next is settled by code; the model only fills schema-constrained forms and writes the answer. What
-stays in the thread is State; everything of one run is in its Run.
+Which step comes next is settled by code; the model only fills schema-constrained forms and writes the answer. The
+researcher and the verifier are graphs of their own. What stays in the thread is State; everything of one run is in its
+Run.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from langgraph.runtime import Runtime  # read by LangGraph from the nodes' annotations
 
-from agents import decide, toolbox
+from agents import decide, researcher, toolbox, verifier
 from agents.errors import ToolError
 from agents.run import LimitReached, Run
 from agents.tools.finding import Finding
 from core.errors import ServingError
 from core.types import Answer, Chunk, Document, Hit, Message, RefusalReason
 from rag import prompts
-from rag.answering import Done, Retrieved, Stage
+from rag.answering import Done, Retrieved, Stage, refusal
 from rag.documents import document
 
 if TYPE_CHECKING:
@@ -50,15 +50,16 @@ def build(saver: BaseCheckpointSaver[str] | None) -> CompiledStateGraph[State, R
     from langgraph.graph import END, START, StateGraph
 
     graph = StateGraph(State, context_schema=Run)
-    for node in (_guard, _condense, _decide, _act, _answer, _search_again, _remember):
+    for node in (_guard, _condense, _decide, _act, _answer, _research_again, _verify, _remember):
         graph.add_node(node.__name__[1:], node)
     graph.add_edge(START, "guard")
     graph.add_conditional_edges("guard", _after_guard, ["condense", "remember"])
     graph.add_edge("condense", "decide")
     graph.add_edge("decide", "act")
     graph.add_conditional_edges("act", _after_act, ["act", "decide", "answer"])
-    graph.add_conditional_edges("answer", _after_answer, ["search_again", "remember"])
-    graph.add_edge("search_again", "answer")
+    graph.add_conditional_edges("answer", _after_answer, ["research_again", "verify"])
+    graph.add_conditional_edges("research_again", _after_research, ["answer", "verify"])
+    graph.add_edge("verify", "remember")
     graph.add_edge("remember", END)
     return graph.compile(checkpointer=saver)
 
@@ -140,7 +141,7 @@ def _act(state: State, runtime: Runtime[Run]) -> State:
     with run.trace.span("tool", call.tool, arguments=dict(call.arguments)) as span:
         try:
             run.take(call)
-            if number := decide.groundless(call, f"{state['question']} {state['query']} {run.said}"):
+            if number := decide.groundless(call, f"{state['question']} {state['query']} {run.desk.conversation}"):
                 raise ToolError(f"{number} is no number of the learner's message. Use theirs, or search the notes")
             found = toolbox.call(run.tools, call.tool, call.arguments)
         except (ToolError, LimitReached) as error:
@@ -160,9 +161,9 @@ def _keep(runtime: Runtime[Run], found: Finding, first: bool = False) -> None:
     """Adds what a tool brought back to the run, before all else or after it, and shows the search it made."""
     run = runtime.context
     run.findings.insert(0 if first else len(run.findings), found)
-    if found.search is not None:
-        run.searched.append(found.search.query)
-        runtime.stream_writer(Retrieved(found.search.query, found.search))
+    for search in found.searches:
+        run.searched.append(search.query)
+        runtime.stream_writer(Retrieved(search.query, search))
 
 
 def _after_act(state: State, runtime: Runtime[Run]) -> str:
@@ -207,45 +208,39 @@ def _answer(state: State, runtime: Runtime[Run]) -> State:
 def _after_answer(state: State, runtime: Runtime[Run]) -> str:
     run, answer = runtime.context, state["answer"]
     retry = answer.refused and answer.reason in ("model_declined", "not_in_sources") and not run.cancel.is_set()
-    return "search_again" if retry and run.trace.count("tool") and _again(run) else "remember"
+    return "research_again" if retry and run.searched and researcher.may_rewrite(run.desk) else "verify"
 
 
-def _again(run: Run) -> bool:
-    tried = sum(span.name == "search again" for span in run.trace.spans)
-    # The rewriting and the new answer are two calls.
-    enough = run.trace.count("model") + 2 <= run.limits.model_calls
-    return tried < run.limits.searches_again and enough and bool(run.searched)
+def _after_research(state: State) -> str:
+    return "answer" if state["answer"] is None else "verify"
 
 
-def _search_again(state: State, runtime: Runtime[Run]) -> State:
-    """Another query for the same question; its passages come first."""
+def _research_again(state: State, runtime: Runtime[Run]) -> State:
+    """The researcher's other query for the same question; its passages come first."""
     run = runtime.context
-    runtime.stream_writer(Stage("search_again", 0.0))
-    run.client.purpose = "rewrite"
-    with run.trace.span("step", "search again") as span:
-        try:
-            reply = run.client.complete(
-                [
-                    Message("system", decide.instructions("rewrite")),
-                    Message("user", f"Question: {state['query']}\nTried: {'; '.join(run.searched)}"),
-                ],
-                max_tokens=80,
-                schema={
-                    "type": "object",
-                    "properties": {"query": {"type": "string", "maxLength": 200}},
-                    "required": ["query"],
-                    "additionalProperties": False,
-                },
-            )
-            query = _query(reply.text)
-            call = decide.Call("search_notes", {"query": query})
-            if query:
-                run.take(call)
-                _keep(runtime, toolbox.call(run.tools, call.tool, call.arguments), first=True)
-            span.detail["query"] = query
-        except (LimitReached, ToolError) as error:
-            span.detail["stopped"] = str(error)
-    return {}
+    with run.trace.span("step", "research again") as span:
+        found = researcher.research(run.desk, state["query"], tried=run.searched)
+        span.detail["found"] = found.text
+    if found.hits:
+        _keep(runtime, found, first=True)
+    return {"answer": None} if found.hits else {}
+
+
+def _verify(state: State, runtime: Runtime[Run]) -> State:
+    """The verifier's look at every citation; an answer that loses all of them is a refusal."""
+    run, answer = runtime.context, state["answer"]
+    if not answer.citations or not run.desk.settings.verify or run.cancel.is_set():
+        return {}
+    with run.trace.span("step", "verify") as span:
+        kept = verifier.checked(run.desk, answer)
+        span.detail["struck"] = len(answer.citations) - len(kept.citations)
+    if kept is answer:
+        return {}
+    if not kept.citations:
+        kept = refusal(
+            answer.question, state["query"], answer.sources, "not_in_sources", answer.timings_ms, answer.usage
+        )
+    return {"answer": kept}
 
 
 def _remember(state: State, runtime: Runtime[Run]) -> State:
@@ -327,10 +322,3 @@ def _said(state: State, run: Run, text: str, reason: RefusalReason | None = None
         state["question"], text, reason is not None, reason,
         timings_ms={"total": run.trace.elapsed_ms()}, usage=run.client.usage,
     )  # fmt: skip
-
-
-def _query(text: str) -> str:
-    try:
-        return str(json.loads(text)["query"]).strip()
-    except (ValueError, KeyError, TypeError):
-        return ""

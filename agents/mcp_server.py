@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from agents.tools import calculate as arithmetic
 from agents.tools import gpu_memory as memory
-from agents.tools import notes
 from rag.asking import to_row
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def server(tutor: Tutor) -> MCPServer[Any]:
     @made.tool()
     def search_notes(query: str, k: int = 4) -> list[dict[str, Any]]:
         """Passages of the study notes for a query, best first."""
-        hits = notes.search_notes(tutor.retriever, query, min(max(k, 1), 20)).hits
+        hits = tutor.retriever.search(query, min(max(k, 1), 20)).hits
         return [
             {"doc_id": h.chunk.doc_id, "title": h.chunk.title, "text": h.chunk.text, "score": h.score} for h in hits
         ]

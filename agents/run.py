@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,18 +11,18 @@ from typing import TYPE_CHECKING
 
 from agents.config import Limits
 from agents.decide import Call
+from agents.toolbox import Desk
 from agents.tools.finding import Finding
 from agents.trace import Trace
 from core.errors import GenlError
 from core.types import Document, Message, Usage, wire
-from serving.client import ChatClient, Delta
+from serving.client import ChatClient, Choices, Delta
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
     from agents.guard import Guard
     from rag.answering import Answerer
-    from rag.retriever import Retriever
 
 
 class LimitReached(GenlError):
@@ -32,7 +33,7 @@ class LimitReached(GenlError):
 class Run:
     """The context every node of the graph is given."""
 
-    retriever: Retriever
+    desk: Desk
     client: Metered
     answerer: Answerer
     tools: Mapping[str, BaseTool]
@@ -40,7 +41,6 @@ class Run:
     turns_kept: int
     guard: Guard
     always_decide: bool
-    said: str  # the conversation so far
     trace: Trace
     cancel: threading.Event
     findings: list[Finding] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Metered(ChatClient):
 
     def __init__(self, client: ChatClient, limits: Limits, trace: Trace, cancel: threading.Event) -> None:
         super().__init__(client.endpoint)
-        self._limits, self._trace, self._cancel = limits, trace, cancel
+        self._limits, self.trace, self._cancel = limits, trace, cancel
         self._until = time.monotonic() + limits.seconds
         self.purpose = "model"
         self.usage = Usage()
@@ -81,19 +81,14 @@ class Metered(ChatClient):
         cancel: threading.Event | None = None,
     ) -> Iterator[Delta]:
         """As ChatClient's; the run's own cancel counts, and the end of its time sets off the same."""
-        if self._trace.count("model") >= self._limits.model_calls:
-            raise LimitReached(f"more than {self._limits.model_calls} model calls")
-        left = self._until - time.monotonic()
-        if left <= 0:
-            self.out_of_time = True
-            raise LimitReached(f"more than {self._limits.seconds:.0f} s")
+        left = self._seconds_left()
         over = _Either(self._cancel, cancel or self._cancel)
         timer = threading.Timer(left, self._expire, [over])
         timer.daemon = True
         timer.start()
         text, usage = "", Usage()
         try:
-            with self._trace.span("model", self.purpose, prompt=wire(messages)) as span:
+            with self.trace.span("model", self.purpose, prompt=wire(messages)) as span:
                 try:
                     for delta in super().stream(
                         messages, max_tokens=max_tokens, temperature=temperature, schema=schema, stop=stop, cancel=over
@@ -112,6 +107,34 @@ class Metered(ChatClient):
             self.usage += usage
         if self.out_of_time:
             raise LimitReached(f"more than {self._limits.seconds:.0f} s")
+
+    def choose(self, messages: Sequence[Message], choices: Sequence[str]) -> Choices:
+        """As ChatClient's, within the same bounds."""
+        self._seconds_left()
+        with self.trace.span("model", self.purpose, prompt=wire(messages)) as span:
+            found = super().choose(messages, choices)
+            span.detail |= {
+                "reply": ", ".join(f"{choice} {math.exp(value):.2f}" for choice, value in found.logprobs.items()),
+                "prompt_tokens": found.usage.prompt_tokens,
+                "completion_tokens": found.usage.completion_tokens,
+            }
+        self.usage += found.usage
+        return found
+
+    @property
+    def calls_left(self) -> int:
+        """How many calls the bounds still allow."""
+        return self._limits.model_calls - self.trace.count("model")
+
+    def _seconds_left(self) -> float:
+        """Raises LimitReached when another call would pass a bound."""
+        if self.calls_left <= 0:
+            raise LimitReached(f"more than {self._limits.model_calls} model calls")
+        left = self._until - time.monotonic()
+        if left <= 0:
+            self.out_of_time = True
+            raise LimitReached(f"more than {self._limits.seconds:.0f} s")
+        return left
 
     def _expire(self, over: _Either) -> None:
         self.out_of_time = True

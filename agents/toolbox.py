@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from agents.bank import Bank
     from agents.learners import Learner
+    from agents.run import Metered
     from rag.retriever import Retriever
 
 MAX_RESULT_CHARS = 8000
@@ -29,7 +30,7 @@ MAX_RESULT_CHARS = 8000
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the built-in tools work with: the notes, the learner, the bank of questions, the thread's open question."""
+    """What tools and sub-graphs work with: the notes, the learner, the questions, the model as far as the run's bounds go."""
 
     retriever: Retriever
     learner: Learner
@@ -37,17 +38,19 @@ class Desk:
     settings: AgentSettings
     open_question: str = ""
     conversation: str = ""
+    client: Metered | None = None
 
 
 def built_in(desk: Desk) -> list[BaseTool]:
     """The tutor's own tools. The first line of each docstring is what the model reads of it."""
+    from agents import researcher
     from agents.tools import calculate as arithmetic
     from agents.tools import gpu_memory as memory
     from agents.tools import notes, progress, quiz, run_python
 
     def search_notes(query: Annotated[str, "a standalone question or keywords"]) -> Finding:
         """look up passages of the study notes; for every question about a subject of the exam"""
-        return notes.search_notes(desk.retriever, query, desk.settings.answers.sources)
+        return researcher.research(desk, query)
 
     def open_note(title: Annotated[str, "the note's title"]) -> Finding:
         """show one whole note, when the learner asks to read a note by its title"""

@@ -63,33 +63,3 @@ class Trace:
             "ms": round(self.elapsed_ms(), 1),
             "spans": [asdict(s) | {"start_ms": round(s.start_ms, 1), "ms": round(s.ms, 1)} for s in self.spans],
         }
-
-
-def export(trace: Trace, endpoint: str) -> None:
-    """Sends a finished trace to an OpenTelemetry collector (OTLP over HTTP), by the GenAI semantic conventions."""
-    from opentelemetry import trace as api
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-
-    provider = TracerProvider(resource=Resource.create({"service.name": "genl-tutor"}))
-    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")))
-    tracer = provider.get_tracer("agents")
-
-    def nanoseconds(ms: float) -> int:
-        return int((trace.started_at + ms / 1000) * 1e9)
-
-    operation = {"model": "chat", "tool": "execute_tool", "step": "invoke_agent"}
-    whole = tracer.start_span("invoke_agent tutor", start_time=nanoseconds(0))
-    for span in trace.spans:
-        made = tracer.start_span(
-            f"{operation[span.kind]} {span.name}",
-            context=api.set_span_in_context(whole),
-            start_time=nanoseconds(span.start_ms),
-            attributes={"gen_ai.operation.name": operation[span.kind]}
-            | {f"genl.{k}": v if isinstance(v, int | float | bool) else str(v) for k, v in span.detail.items()},
-        )
-        made.end(nanoseconds(span.start_ms + span.ms))
-    whole.end(nanoseconds(trace.elapsed_ms()))
-    provider.shutdown()

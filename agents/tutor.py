@@ -14,6 +14,7 @@ from agents.errors import AgentError
 from agents.guard import Guard
 from agents.learners import Learners
 from agents.run import Metered, Run
+from agents.telemetry import Exporter
 from agents.threads import Threads
 from core.types import Answer, Document, Message, wire
 from rag.answering import Answerer, Event
@@ -56,6 +57,7 @@ class Tutor:
             retriever.embedder.fingerprint,
         )
         self._graph, self._without_thread = graph.build(self.threads.saver), graph.build(None)
+        self._exporter = Exporter(self.settings.otlp_endpoint) if self.settings.otlp_endpoint else None
         self._busy: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -118,8 +120,10 @@ class Tutor:
         return list(self._state(Threads.key(learner, thread)).get("evidence", []))
 
     def close(self) -> None:
-        """Closes the threads' file."""
+        """Closes the threads' file, and sends the last traces."""
         self.threads.close()
+        if self._exporter is not None:
+            self._exporter.close()
 
     def _run(
         self,
@@ -134,23 +138,29 @@ class Tutor:
         seen = trace.Trace(question)
         limits = self.settings.limits
         metered = Metered(client, limits, seen, cancel)
-        said = _said(before)
-        tools = self._tools(retriever, learner, before.get("open_question", ""), said)
+        desk = toolbox.Desk(
+            retriever,
+            self.learners.learner(learner),
+            self.bank,
+            self.settings,
+            before.get("open_question", ""),
+            _said(before),
+            metered,
+        )
         run = Run(
-            retriever=retriever,
+            desk=desk,
             client=metered,
             answerer=Answerer(retriever, metered, self.settings.answers),
-            tools=tools,
+            tools={tool.name: tool for tool in [*toolbox.built_in(desk), *self._added]},
             limits=limits,
             turns_kept=self.settings.turns_kept,
             guard=self._checks,
-            said=said,
             always_decide=self.settings.always_decide or bool(self._added),
             trace=seen,
             cancel=cancel,
         )
         state: graph.State = {"question": question, "query": question, "answer": None}
-        # A turn takes at most: guard, condense, two decisions, each tool call, answers and searches again, remember.
+        # A turn takes at most: guard, condense, two decisions, each tool call, answers and searches again, verify, remember.
         most = 8 + limits.tool_calls + 2 * limits.searches_again
         config: Any = {"recursion_limit": most}
         compiled, durability = self._graph, cast("Literal['exit'] | None", "exit")
@@ -160,25 +170,21 @@ class Tutor:
             compiled, durability = self._without_thread, None
             state["messages"] = before["messages"]
         answer: Answer | None = None
-        for mode, chunk in compiled.stream(
-            state, config, context=run, stream_mode=["custom", "updates"], durability=durability
+        for graph_path, mode, chunk in compiled.stream(
+            state, config, context=run, stream_mode=["custom", "updates"], durability=durability, subgraphs=True
         ):
             if mode == "custom":
                 yield cast("Event", chunk)
-            else:
+            elif not graph_path:
                 updates = cast("dict[str, graph.State | None]", chunk)
                 answer = next((u["answer"] for u in updates.values() if u and u.get("answer") is not None), answer)
         if answer is None:
             raise AssertionError("a run ended without an answer")
         if key:
             self.threads.keep_last(key)
-        if self.settings.otlp_endpoint:
-            trace.export(seen, self.settings.otlp_endpoint)
+        if self._exporter is not None:
+            self._exporter.send(seen, client.endpoint.model, key)
         yield Finished(answer, seen, run.documents)
-
-    def _tools(self, retriever: Retriever, learner: str, open_question: str, said: str) -> dict[str, BaseTool]:
-        desk = toolbox.Desk(retriever, self.learners.learner(learner), self.bank, self.settings, open_question, said)
-        return {tool.name: tool for tool in [*toolbox.built_in(desk), *self._added]}
 
     def _state(self, key: str) -> dict[str, Any]:
         return dict(self._graph.get_state({"configurable": {"thread_id": key}}).values)

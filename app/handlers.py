@@ -28,6 +28,7 @@ _STEPS = {
     "grade_answer": "Grading your answer",
     "study_plan": "Planning",
     "write": "Checking citations",
+    "verify": "Checking what the answer claims",
 }
 _FRAME_S = 0.1  # a page needs no more than ten updates a second
 

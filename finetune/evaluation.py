@@ -95,8 +95,7 @@ def evaluate(client: ChatClient, cases: Sequence[Case], concurrency: int = 8) ->
 
     def one(case: Case) -> dict[str, Any]:
         if case.letter:
-            scores = client.choice_logprobs(case.messages, LETTERS)
-            return {"id": case.id, "suite": case.suite, "chosen": max(scores, key=lambda letter: scores[letter])}
+            return {"id": case.id, "suite": case.suite, "chosen": client.choose(case.messages, LETTERS).best}
         text = client.complete(case.messages, max_tokens=ANSWER_TOKENS).text
         return {"id": case.id, "suite": case.suite, "text": text, "refused": prompts.declined(text)}
 

@@ -129,8 +129,13 @@ class Answerer:
         usage: Usage,
         cancel: threading.Event | None,
     ) -> Iterator[Event]:
+
+        def refused(reason: RefusalReason, dropped: int = 0) -> Done:
+            timings["total"] = (time.perf_counter() - started) * 1000
+            return Done(refusal(question, query, hits, reason, timings, usage, dropped))
+
         if not hits:
-            yield Done(self._refusal(question, query, hits, "no_sources", timings, started, usage))
+            yield refused("no_sources")
             return
         prompt = prompts.grounded(query, hits, (), self.settings.source_chars)
         text, shown = "", False
@@ -148,7 +153,7 @@ class Answerer:
         timings["write"] = (time.perf_counter() - writing) * 1000
         yield Stage("write", timings["write"])
         if prompts.declined(text):
-            yield Done(self._refusal(question, query, hits, "model_declined", timings, started, usage))
+            yield refused("model_declined")
             return
         checking = time.perf_counter()
         found = attribute(
@@ -163,7 +168,7 @@ class Answerer:
         timings["attribute"] = (time.perf_counter() - checking) * 1000
         yield Stage("attribute", timings["attribute"])
         if not found.citations:
-            yield Done(self._refusal(question, query, hits, "not_in_sources", timings, started, usage, found.dropped))
+            yield refused("not_in_sources", found.dropped)
         else:
             timings["total"] = (time.perf_counter() - started) * 1000
             yield Done(
@@ -201,24 +206,21 @@ class Answerer:
         query = prompts.standalone(completion.text, question, history)
         return query, completion.usage, (time.perf_counter() - started) * 1000
 
-    def _refusal(
-        self,
-        question: str,
-        query: str,
-        sources: tuple[Hit, ...],
-        reason: RefusalReason,
-        timings: dict[str, float],
-        started: float,
-        usage: Usage,
-        dropped: int = 0,
-    ) -> Answer:
-        timings["total"] = (time.perf_counter() - started) * 1000
-        titles = list(dict.fromkeys(hit.chunk.title for hit in sources))
-        looked = f" I looked in: {', '.join(titles)}." if titles else ""
-        text = (
-            f"The notes do not hold an answer to this, so I would rather not guess. I searched for “{query}”.{looked}"
-        )
-        return Answer(question, text, True, reason, (), (), sources, dropped, timings, usage)
+
+def refusal(
+    question: str,
+    query: str,
+    sources: tuple[Hit, ...],
+    reason: RefusalReason,
+    timings_ms: Mapping[str, float],
+    usage: Usage,
+    dropped: int = 0,
+) -> Answer:
+    """The answer that says the sources hold none, and where it looked."""
+    titles = list(dict.fromkeys(hit.chunk.title for hit in sources))
+    looked = f" I looked in: {', '.join(titles)}." if titles else ""
+    text = f"The notes do not hold an answer to this, so I would rather not guess. I searched for “{query}”.{looked}"
+    return Answer(question, text, True, reason, (), (), sources, dropped, timings_ms, usage)
 
 
 def _encode(retriever: Retriever):  # type: ignore[no-untyped-def]

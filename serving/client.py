@@ -48,6 +48,19 @@ class Delta:
     usage: Usage | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Log-probability of each choice, normalised over the choices."""
+
+    logprobs: Mapping[str, float]
+    usage: Usage
+
+    @property
+    def best(self) -> str:
+        """The likeliest choice."""
+        return max(self.logprobs, key=lambda choice: self.logprobs[choice])
+
+
 class ChatClient:
     """Talks to one endpoint. Safe to share between threads."""
 
@@ -144,8 +157,8 @@ class ChatClient:
                 f"{self.endpoint.base_url}: the model server hung up in mid-answer. Ask again in a moment"
             )
 
-    def choice_logprobs(self, messages: Sequence[Message], choices: Sequence[str]) -> dict[str, float]:
-        """Log-probability of each choice as the reply's first token, normalised over the choices.
+    def choose(self, messages: Sequence[Message], choices: Sequence[str]) -> Choices:
+        """How likely each choice is as the reply's first token. Raises ServingError.
 
         Choices must differ in their first token (letters do). One that is not among the server's top 20 gets the
         lowest of those, so the result stays finite.
@@ -166,7 +179,8 @@ class ChatClient:
         floor = min(t.logprob for t in top)
         found = {c: max((t.logprob for t in top if t.token.strip() == c.strip()), default=floor) for c in choices}
         total = math.log(sum(math.exp(v) for v in found.values()))
-        return {choice: value - total for choice, value in found.items()}
+        usage = Usage(reply.usage.prompt_tokens, reply.usage.completion_tokens) if reply.usage else Usage()
+        return Choices({choice: value - total for choice, value in found.items()}, usage)
 
     def asking(self, model: str) -> ChatClient:
         """A client for another model of the same endpoint: an adapter, say."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +37,11 @@ def model_server(script: Script, delay_s: float = 0.0) -> Iterator[tuple[str, li
             usage = {"prompt_tokens": 7, "completion_tokens": len(text.split()), "total_tokens": 7 + len(text.split())}
             if not body.get("stream"):
                 message = {"role": "assistant", "content": text}
-                self._json(_body("chat.completion", message=message, finish_reason="stop") | {"usage": usage})
+                choice = {"message": message, "finish_reason": "stop"}
+                if body.get("logprobs"):  # nine to one for what the script says
+                    top = [{"token": text, "logprob": math.log(0.9)}, {"token": "<other>", "logprob": math.log(0.1)}]
+                    choice["logprobs"] = {"content": [top[0] | {"top_logprobs": top}]}
+                self._json(_body("chat.completion", **choice) | {"usage": usage})
                 return
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")

@@ -12,11 +12,11 @@ from rag.retriever import Search
 class Finding:
     """`text` is true as it stands. `final` ones are a whole reply by themselves; the others are sources of an answer.
 
-    `hits` are passages of notes with the `search` that found them; `question_id` names the practice question that was asked.
+    `hits` are passages of notes, `searches` those that found them; `question_id` names the practice question that was asked.
     """
 
     text: str
     hits: tuple[Hit, ...] = ()
     final: bool = False
-    search: Search | None = None
+    searches: tuple[Search, ...] = ()
     question_id: str = ""

@@ -1,4 +1,4 @@
-"""The notes as tools: search them, or open one whole."""
+"""A note opened whole. Searching them is the researcher's."""
 
 from __future__ import annotations
 
@@ -7,17 +7,6 @@ from difflib import get_close_matches
 from agents.errors import ToolError
 from agents.tools.finding import Finding
 from rag.retriever import Retriever
-
-
-def search_notes(retriever: Retriever, query: str, k: int = 4) -> Finding:
-    """The k best passages for a query."""
-    query = query.strip()
-    if not query:
-        raise ToolError("the query is empty")
-    search = retriever.search(query, k=k)
-    hits = search.hits
-    found = "; ".join(dict.fromkeys(hit.chunk.title for hit in hits))
-    return Finding(f"passages of: {found}" if hits else "nothing found", hits=hits, search=search)
 
 
 def open_note(retriever: Retriever, title: str, chars: int = 6000) -> Finding:

@@ -147,7 +147,7 @@ def test_a_refusal_is_searched_again_once(tutor: Make) -> None:
     made = tutor(_script(_steps({"tool": "search_notes", "query": "capital"}), "NOT IN SOURCES"))
     done = made.ask("What is the capital of France?")
     assert done.answer.refused and done.answer.reason == "model_declined"
-    assert done.trace.count("model") == 4 and [s.name for s in done.trace.spans].count("search again") == 1
+    assert done.trace.count("model") == 4 and [s.name for s in done.trace.spans].count("rewrite") == 1
 
 
 def test_no_bound_is_passed(tutor: Make) -> None:

@@ -31,10 +31,10 @@ def test_a_schema_binds_even_this_model(client: ChatClient) -> None:
     assert json.loads(reply.text)["route"] in ("answer", "search")
 
 
-def test_choice_logprobs_are_a_distribution(client: ChatClient) -> None:
+def test_choices_are_a_distribution(client: ChatClient) -> None:
     import math
 
-    found = client.choice_logprobs([Message("user", "Reply with one letter, A or B.")], ["A", "B"])
+    found = client.choose([Message("user", "Reply with one letter, A or B.")], ["A", "B"]).logprobs
     assert sum(math.exp(v) for v in found.values()) == pytest.approx(1.0)
 
 
