@@ -1,9 +1,9 @@
-"""`python -m eval run agent-tasks | attacks`: suites against a live model, one JSON line a case, a table at the end."""
+"""`python -m eval run agent-tasks | attacks | claims`: suites against a live model, one JSON line a case, a table at the end."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.cli import Parser, run
 from core.errors import ConfigError
@@ -11,7 +11,7 @@ from core.errors import ConfigError
 if TYPE_CHECKING:
     from argparse import Namespace
 
-SUITES = {"agent-tasks": "agent_tasks.jsonl", "attacks": "attacks.jsonl"}
+SUITES = {"agent-tasks": "agent_tasks.jsonl", "attacks": "attacks.jsonl", "claims": "claims.jsonl"}
 
 
 def main() -> None:
@@ -40,12 +40,15 @@ def _run(args: Namespace) -> None:
     from rag.retriever import Retriever
     from serving.connect import connect
 
-    index = args.index or var_dir() / "index"
-    if not index.exists():
-        raise ConfigError(f"{index}: no index there. Run: python -m rag build --source data/corpus --index {index}")
     if args.limit is not None and args.limit < 1:
         raise ConfigError("--limit must be at least 1")
     rows = agent.cases(ROOT / "data" / "eval" / SUITES[args.suite], args.limit)
+    if args.suite == "claims":
+        _claims(args, rows)
+        return
+    index = args.index or var_dir() / "index"
+    if not index.exists():
+        raise ConfigError(f"{index}: no index there. Run: python -m rag build --source data/corpus --index {index}")
     retriever = Retriever.open(index)
     measured = {}
     with connect(args.endpoint) as client:
@@ -61,6 +64,19 @@ def _run(args: Namespace) -> None:
     print("\n".join(agent.table(measured)))
     past = sum(bool(row.get("past_bound")) for found in measured.values() for row in found)
     print(f"\nruns past a bound: {past}")
+
+
+def _claims(args: Namespace, rows: list[dict[str, Any]]) -> None:
+    from agents.config import AgentSettings
+    from eval.suites import agent, claims
+    from serving.connect import connect
+
+    measured = {"words in common": [claims.by_words(row) for row in rows]}
+    with connect(args.endpoint) as client:
+        for model in args.models or [client.endpoint.model]:
+            out = args.out / f"claims-{model.replace('/', '_')}.jsonl"
+            measured[model] = agent.measure(claims.by_model(client.asking(model)), rows, out)
+    print("\n".join(claims.table(measured, AgentSettings().verify_at)))
 
 
 if __name__ == "__main__":

@@ -58,3 +58,32 @@ def test_committed_cases_can_be_checked(name: str, kinds: int) -> None:
     for row in rows:
         failed(row["checks"], [_outcome("x")] * len(row["turns"]))
         assert row["checks"] and all(set(c.get("notes", [])) <= notes for c in row["checks"])
+
+
+def test_every_claim_stands_beside_words_of_its_note() -> None:
+    rows = [json.loads(line) for line in (ROOT / "data" / "eval" / "claims.jsonl").read_text().splitlines()]
+    assert len({r["id"] for r in rows}) == len(rows) == 160
+    assert sum(r["supported"] for r in rows) == 80
+    for row in rows:
+        assert row["quote"] in (ROOT / "data" / "corpus" / f"{row['note']}.md").read_text(), row["id"]
+
+
+def test_a_verifier_is_scored_as_worked_by_hand() -> None:
+    from eval.suites import claims
+
+    given = [("p", True, 0.9), ("p", False, 0.4), ("q", True, 0.3), ("q", False, 0.6)]
+    rows = [
+        {"id": str(n), "kind": "k", "supported": yes, "passage": passage, "support": value, "seconds": 1.0}
+        for n, (passage, yes, value) in enumerate(given)
+    ]
+    assert claims.auc(rows) == 0.5 and claims.pairs_right(rows) == 0.5
+    *_, line = claims.table({"x": rows}, 0.5)
+    assert line == "| x | 0.50 | 0.50 | 1/2 | 1/2 | 1.0 |"
+    case = {
+        "id": "1",
+        "kind": "k",
+        "supported": True,
+        "quote": "LoRA trains small matrices",
+        "claim": "LoRA trains much",
+    }
+    assert claims.by_words(case)["support"] == round(2 / 3, 4)
