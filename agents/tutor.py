@@ -59,6 +59,7 @@ class Tutor:
         self._graph, self._without_thread = graph.build(self.threads.saver), graph.build(None)
         self._exporter = Exporter(self.settings.otlp_endpoint) if self.settings.otlp_endpoint else None
         self._busy: dict[str, threading.Lock] = {}
+        self._running: dict[str, threading.Event] = {}
         self._guard = threading.Lock()
 
     def ask(
@@ -94,12 +95,25 @@ class Tutor:
         key = Threads.key(learner, thread) if thread else ""
         with self._lock(key):
             before = self._state(key) if key else {"messages": wire(history)}
-            yield from self._run(
-                question, key, before, learner, cancel, client or self.client, retriever or self.retriever
-            )
+            self._running[key] = cancel  # those without a thread are nobody's to forget
+            try:
+                yield from self._run(
+                    question, key, before, learner, cancel, client or self.client, retriever or self.retriever
+                )
+            finally:
+                self._running.pop(key, None)
 
     def forget(self, learner: str) -> tuple[int, int]:
-        """Deletes a learner's threads and results; how many of each there were."""
+        """Deletes a learner's threads and results, stopping their answers under way; how many of each there were."""
+        prefix = Threads.key(learner, "")
+        with self._guard:
+            for key, cancel in list(self._running.items()):
+                if key.startswith(prefix):
+                    cancel.set()
+            busy = [lock for key, lock in self._busy.items() if key.startswith(prefix)]
+        for lock in busy:
+            with lock:  # its run has ended, and writes nothing after this
+                pass
         return self.threads.forget(learner), self.learners.forget(learner)
 
     def take_back(self, thread: str, learner: str = "me") -> None:

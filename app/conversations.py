@@ -1,4 +1,4 @@
-"""Conversations kept on disk, one JSON file each, so that a reload or a restart finds them again."""
+"""Conversations kept on disk, one JSON file each in their learner's folder, so that a reload or a restart finds them again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from core.types import Message
 
@@ -26,6 +27,24 @@ class Turn:
 def new_id() -> str:
     """A conversation id that cannot be guessed."""
     return secrets.token_urlsafe(24)
+
+
+def folder_of(root: Path, learner: str) -> Path:
+    """The folder of one learner's conversations; no name leads out of `root`."""
+    return root / f"learner-{quote(learner, safe='')}"
+
+
+def count(folder: Path) -> int:
+    """How many conversations a folder holds."""
+    return len(list(folder.glob("*.json")))
+
+
+def forget(folder: Path) -> int:
+    """Deletes all conversations of a folder; how many there were."""
+    found = list(folder.glob("*.json"))
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
 
 
 def load(folder: Path, conversation: str) -> list[Turn]:

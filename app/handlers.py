@@ -30,40 +30,45 @@ _STEPS = {
     "write": "Checking citations",
     "verify": "Checking what the answer claims",
 }
+ME = "me"
 _FRAME_S = 0.1  # a page needs no more than ten updates a second
 
 
 class Handlers:
-    """One method an action. A conversation has at most one question in flight; a new one stops it."""
+    """One method an action. A conversation has at most one question in flight; a new one stops it.
+
+    `learner` is who asks: whoever logged in, or ME where nobody has to.
+    """
 
     def __init__(self, service: Service) -> None:
         self.service = service
         self._in_flight: dict[str, threading.Event] = {}
-        self._folder = service.settings.conversations
 
-    def show(self, conversation: str) -> str:
+    def show(self, conversation: str, learner: str = ME) -> str:
         """The conversation as kept."""
-        return render.conversation([(t.question, t.html) for t in conversations.load(self._folder, conversation)])
+        turns = conversations.load(self._folder(learner), conversation)
+        return render.conversation([(t.question, t.html) for t in turns])
 
-    def respond(self, question: str, conversation: str, model: str | None = None) -> Iterator[str]:
+    def respond(self, question: str, conversation: str, model: str | None = None, learner: str = ME) -> Iterator[str]:
         """The conversation's HTML, again and again while the answer grows. The turn is kept when it ends.
 
         `model` is the one picked; None is the usual one.
         """
-        question = question.strip()
-        turns = conversations.load(self._folder, conversation)
+        question, folder = question.strip(), self._folder(learner)
+        turns = conversations.load(folder, conversation)
         if not question:
-            yield self.show(conversation)
+            yield self.show(conversation, learner)
             return
         self.stop(conversation)
         cancel = self._in_flight[conversation] = threading.Event()
         shown = [(t.question, t.html) for t in turns]
         try:
-            for html, text in self._answer(question, conversation, turns, cancel, model):
+            for html, text in self._answer(question, conversation, turns, cancel, model, learner):
                 yield render.conversation([*shown, (question, html)])
-                # Kept at every frame that ends something, so that a reload in mid-answer loses no question.
-                if text is not None:
-                    conversations.save(self._folder, conversation, [*turns, Turn(question, text, html)])
+                # Kept at every frame that ends something, so that a reload in mid-answer loses no question; what was
+                # forgotten meanwhile stays so.
+                if text is not None and self._in_flight.get(conversation) is cancel:
+                    conversations.save(folder, conversation, [*turns, Turn(question, text, html)])
         finally:
             if self._in_flight.get(conversation) is cancel:
                 del self._in_flight[conversation]
@@ -74,20 +79,35 @@ class Handlers:
         if running is not None:
             running.set()
 
-    def take_back(self, conversation: str) -> str:
+    def take_back(self, conversation: str, learner: str = ME) -> str:
         """Drops the last turn; its question."""
         self.stop(conversation)
-        turns = conversations.load(self._folder, conversation)
-        conversations.save(self._folder, conversation, turns[:-1])
-        self.service.tutor.take_back(conversation)
+        folder = self._folder(learner)
+        turns = conversations.load(folder, conversation)
+        conversations.save(folder, conversation, turns[:-1])
+        self.service.tutor.take_back(conversation, learner)
         return turns[-1].question if turns else ""
 
-    def clear(self, conversation: str) -> str:
+    def clear(self, conversation: str, learner: str = ME) -> str:
         """Forgets the conversation; the empty page."""
         self.stop(conversation)
-        conversations.save(self._folder, conversation, [])
-        self.service.tutor.drop(conversation)
-        return self.show(conversation)
+        conversations.save(self._folder(learner), conversation, [])
+        self.service.tutor.drop(conversation, learner)
+        return self.show(conversation, learner)
+
+    def remembered(self, learner: str = ME) -> str:
+        """What is kept about a learner, in numbers."""
+        marks = self.service.tutor.learners.learner(learner).marks()
+        right = sum(mark.correct for mark in marks)
+        return render.remembered(conversations.count(self._folder(learner)), len(marks), right)
+
+    def forget_me(self, conversation: str, learner: str = ME) -> str:
+        """Deletes all that is kept about a learner; a line that says so."""
+        if running := self._in_flight.pop(conversation, None):
+            running.set()
+        results = self.service.tutor.forget(learner)[1]
+        shown = conversations.forget(self._folder(learner))
+        return render.done(f"{shown} conversations and {results} practice answers are forgotten")
 
     def status(self) -> str:
         """The status line."""
@@ -101,7 +121,7 @@ class Handlers:
             stored = self.service.add(Path(path), name)
         except (GenlError, OSError) as error:
             return render.notice(" ".join(str(error).split()))
-        return f'<p class="done" role="status">{escape(stored)} is in the index</p>'
+        return render.done(f"{stored} is in the index")
 
     def forget(self, name: str) -> str:
         """Removes a document; a line that says so."""
@@ -109,10 +129,19 @@ class Handlers:
             self.service.forget(name)
         except (GenlError, OSError) as error:
             return render.notice(" ".join(str(error).split()))
-        return f'<p class="done" role="status">{escape(name)} is forgotten</p>'
+        return render.done(f"{name} is forgotten")
+
+    def _folder(self, learner: str) -> Path:
+        return conversations.folder_of(self.service.settings.conversations, learner)
 
     def _answer(
-        self, question: str, conversation: str, turns: list[Turn], cancel: threading.Event, model: str | None
+        self,
+        question: str,
+        conversation: str,
+        turns: list[Turn],
+        cancel: threading.Event,
+        model: str | None,
+        learner: str,
     ) -> Iterator[tuple[str, str | None]]:
         """`(HTML, None)` while it grows, `(HTML, text)` for what is to be kept."""
         written, last = "", 0.0
@@ -128,7 +157,7 @@ class Handlers:
             if cancel.is_set():
                 yield render.notice("Stopped."), "(stopped)"
                 return
-            retriever, events = self.service.ask(question, conversation, cancel, model)
+            retriever, events = self.service.ask(question, conversation, cancel, model, learner)
             for event in events:
                 if isinstance(event, Stage) and not written:
                     yield render.waiting(_STEPS.get(event.name, f"Using {event.name.replace('_', ' ')}")), None

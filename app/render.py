@@ -51,6 +51,19 @@ def notice(text: str) -> str:
     return f'<p class="notice" role="alert">{escape(text)}</p>'
 
 
+def done(text: str) -> str:
+    """A line about what was done."""
+    return f'<p class="done" role="status">{escape(text)}</p>'
+
+
+def remembered(conversations: int, answered: int, right: int) -> str:
+    """What is kept about the learner."""
+    return (
+        f'<dl class="times"><div><dt>Conversations</dt><dd>{conversations}</dd></div>'
+        f"<div><dt>Practice answers</dt><dd>{answered}</dd></div><div><dt>Right</dt><dd>{right}</dd></div></dl>"
+    )
+
+
 def answer(given: Answer, searches: Sequence[Search], document: Callable[[str], Document], key: str) -> str:
     """The whole answer: prose with chips, the passages they open, and what was retrieved. `key` is unique to the turn."""
     if given.refused:

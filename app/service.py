@@ -62,12 +62,15 @@ class Service:
             return [self.client.endpoint.model]
 
     def ask(
-        self, question: str, thread: str, cancel: threading.Event, model: str | None = None
+        self, question: str, thread: str, cancel: threading.Event, model: str | None, learner: str
     ) -> tuple[Retriever, Iterator[Event | Finished]]:
         """The events of one run by that model (else the usual one), and the index it is answered from."""
         retriever = self.retriever
         client = self.client.asking(model) if model else self.client
-        return retriever, self.tutor.stream(question, thread=thread, cancel=cancel, client=client, retriever=retriever)
+        events = self.tutor.stream(
+            question, thread=thread, learner=learner, cancel=cancel, client=client, retriever=retriever
+        )
+        return retriever, events
 
     def add(self, path: Path, name: str) -> str:
         """Takes a document into the index; its stored name."""

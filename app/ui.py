@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app import conversations, uploads
-from app.handlers import Handlers
+from app.handlers import ME, Handlers
 
 HERE = Path(__file__).parent
 EXAMPLES = (
@@ -62,35 +62,58 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
                         uploads.names(settings.uploads), label="In the index", scale=4, elem_id="stored"
                     )
                     forget = gr.Button("Forget", scale=1, min_width=80, elem_id="forget")
+            with gr.Accordion("What is remembered about you", open=False, elem_id="memory") as memory:
+                kept_of_me = gr.HTML("", elem_id="kept-of-me")
+                forget_me = gr.Button("Forget me", size="sm", elem_id="forget-me")
+                with gr.Row(visible=False) as sure:
+                    yes = gr.Button(
+                        "Delete my conversations and results", variant="stop", size="sm", elem_id="forget-yes"
+                    )
+                    no = gr.Button("Keep them", size="sm", elem_id="forget-no")
         gr.HTML(
             '<aside id="passage" aria-label="Cited passage" hidden><button type="button" id="passage-close" aria-label="Close passage">×</button>'
             '<div id="passage-body" tabindex="-1"></div></aside>',
             elem_id="passage-holder",
         )
 
-        def opened(kept: str) -> tuple[str, str]:
+        def opened(kept: str, request: gr.Request) -> tuple[str, str]:
             kept = kept or conversations.new_id()
-            return kept, handlers.show(kept)
+            return kept, handlers.show(kept, _learner(request))
 
-        def asked(question: str, kept: str, chosen: str | None) -> Iterator[tuple[object, object]]:
+        def asked(question: str, kept: str, chosen: str | None, request: gr.Request) -> Iterator[tuple[object, object]]:
             if not kept:
                 # The page is still being opened, and would forget a question that belongs to no conversation.
                 yield gr.skip(), question
                 return
-            for frame, html in enumerate(handlers.respond(question, kept, chosen)):
+            for frame, html in enumerate(handlers.respond(question, kept, chosen, _learner(request))):
                 yield html, gr.skip() if frame else ""  # emptied once: what is typed meanwhile stays
 
-        def again(kept: str, chosen: str | None) -> Iterator[str]:
-            yield from handlers.respond(handlers.take_back(kept), kept, chosen)
+        def again(kept: str, chosen: str | None, request: gr.Request) -> Iterator[str]:
+            learner = _learner(request)
+            yield from handlers.respond(handlers.take_back(kept, learner), kept, chosen, learner)
+
+        def cleared(kept: str, request: gr.Request) -> str:
+            return handlers.clear(kept, _learner(request))
+
+        def remembered(request: gr.Request) -> tuple[str, dict[str, object], dict[str, object]]:
+            return handlers.remembered(_learner(request)), gr.update(visible=True), gr.update(visible=False)
+
+        def unsure() -> tuple[dict[str, object], dict[str, object]]:
+            return gr.update(visible=False), gr.update(visible=True)
+
+        def forgotten_me(kept: str, request: gr.Request) -> tuple[str, str, str, dict[str, object], dict[str, object]]:
+            told_html = handlers.forget_me(kept, _learner(request))
+            kept = conversations.new_id()
+            return kept, handlers.show(kept), told_html, gr.update(visible=True), gr.update(visible=False)
 
         def offered(chosen: str | None) -> dict[str, object]:
             names = handlers.service.models()
             usual = handlers.service.client.endpoint.model
             return gr.update(choices=names, value=chosen if chosen in names else usual)
 
-        def edited(kept: str) -> tuple[str, str]:
-            question = handlers.take_back(kept)
-            return handlers.show(kept), question
+        def edited(kept: str, request: gr.Request) -> tuple[str, str]:
+            question = handlers.take_back(kept, _learner(request))
+            return handlers.show(kept, _learner(request)), question
 
         def added(path: str | None) -> tuple[str, dict[str, object], None]:
             told_html = handlers.upload(path, Path(path).name) if path else ""
@@ -111,9 +134,18 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
         stop.click(handlers.stop, conversation, None, **quiet)
         retry.click(again, [conversation, model], talk, concurrency_limit=8, **quiet)
         edit.click(edited, conversation, [talk, box], **quiet)
-        clear.click(handlers.clear, conversation, talk, **quiet)
+        clear.click(cleared, conversation, talk, **quiet)
         upload.upload(added, upload, [told, stored, upload], show_progress="minimal", api_visibility="private")
         forget.click(forgotten, stored, [told, stored], show_progress="minimal", api_visibility="private")
+        for event in (memory.expand, no.click):
+            event(remembered, None, [kept_of_me, forget_me, sure], **quiet)
+        forget_me.click(unsure, None, [forget_me, sure], **quiet)
+        yes.click(forgotten_me, conversation, [conversation, talk, kept_of_me, forget_me, sure], **quiet)
         gr.Timer(2).tick(handlers.status, None, status, **quiet)
     built: gr.Blocks = page
     return built
+
+
+def _learner(request: gr.Request) -> str:
+    """Whoever logged in; without a login all browsers are one learner's."""
+    return str(request.username or ME)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -32,3 +34,13 @@ def client(supervisor: Supervisor) -> ChatClient:
     """A client of that server, asking the base."""
     supervisor.wait_ready(400)
     return ChatClient(Endpoint(base_url=supervisor.url, model=MODEL))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser's path."""
+    names = (os.environ.get("GENL_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium on PATH. Get it: apt-get install chromium (or set GENL_CHROMIUM)")
+    return found

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +21,7 @@ from core.paths import ROOT
 from serving.adapters import Adapter
 from serving.weights import ensure
 from tests import tiny
+from tests.browser import ask, browser
 from tests.conftest import NOTES
 from tests.live.conftest import MODEL
 
@@ -39,15 +38,6 @@ QUESTIONS = (
     "When does sampling bias arise?",
     "What does reweighing give to under-represented groups?",
 )
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    names = (os.environ.get("GENL_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if name and (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip("no Chromium on PATH. Get it: apt-get install chromium (or set GENL_CHROMIUM)")
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -94,21 +84,7 @@ def _published(var: Path) -> None:
 
 @pytest.fixture
 def page(chromium: str, app: tuple[str, subprocess.Popen[str]]) -> Iterator[Page]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-sync",
-            ],
-        )
-        page = browser.new_page(viewport={"width": 1280, "height": 860})
+    with browser(chromium) as page:
         foreign: list[str] = []
         page.on(
             "request",
@@ -117,31 +93,13 @@ def page(chromium: str, app: tuple[str, subprocess.Popen[str]]) -> Iterator[Page
         page.goto(app[0])
         page.wait_for_selector("#box textarea")
         yield page
-        browser.close()
         assert foreign == []  # the page works without a network
-
-
-def _ask(page: Page, question: str, timeout_s: float = 300) -> None:
-    from playwright.sync_api import TimeoutError
-
-    turns = page.locator(".turn").count()
-    page.fill("#box textarea", question)
-    # While the page is being opened, or the event of the answer before ends, the box keeps its text.
-    for _ in range(10):
-        page.keyboard.press("Enter")
-        with contextlib.suppress(TimeoutError):
-            page.wait_for_function(f"document.querySelectorAll('.turn').length > {turns}", timeout=10_000)
-            break
-    assert page.locator(".turn").count() > turns
-    page.locator(".turn").last.locator(".trace, .notice:not(.streaming + .notice)").first.wait_for(
-        timeout=timeout_s * 1000
-    )
 
 
 def test_a_question_is_answered_and_its_citation_opens_the_passage(page: Page) -> None:
     # So small a model answers some questions with nothing that the notes support: then the next one is asked.
     for question in QUESTIONS:
-        _ask(page, question)
+        ask(page, question)
         if page.locator(".turn").last.locator(".chip").count():
             break
     turn = page.locator(".turn").last
@@ -168,13 +126,13 @@ def test_the_picker_offers_base_and_adapters(page: Page) -> None:
     picker.click()
     page.get_by_role("option", name="other-v1").click()
     assert picker.input_value() == "other-v1"
-    _ask(page, QUESTION)
+    ask(page, QUESTION)
     assert page.locator(".turn").last.locator(".trace").count() == 1  # answered or refused, and no error
     assert picker.input_value() == "other-v1"
 
 
 def test_a_reload_keeps_the_conversation_and_clear_forgets_it(page: Page) -> None:
-    _ask(page, QUESTION)
+    ask(page, QUESTION)
     page.reload()
     page.wait_for_selector(".turn .question")
     assert QUESTION in page.locator(".question").first.inner_text()
@@ -185,14 +143,14 @@ def test_a_reload_keeps_the_conversation_and_clear_forgets_it(page: Page) -> Non
 
 
 def test_edit_brings_the_question_back(page: Page) -> None:
-    _ask(page, QUESTION)
+    ask(page, QUESTION)
     page.click("#edit")
     page.wait_for_selector(".welcome")
     assert page.input_value("#box textarea") == QUESTION
 
 
 def test_nothing_a_note_says_runs(page: Page) -> None:
-    _ask(page, "How much do evil widgets weigh?")
+    ask(page, "How much do evil widgets weigh?")
     if page.locator(".chip").count():
         page.locator(".chip").first.click()
     assert page.title() == "GenL Tutor"
@@ -204,7 +162,7 @@ def test_an_upload_is_searched_and_then_forgotten(page: Page, tmp_path: Path) ->
     page.locator("#documents button").first.click()
     page.set_input_files("#upload input[type=file]", str(tmp_path / "zebra.md"))
     page.locator("#told .done").wait_for(timeout=60_000)
-    _ask(page, "How many nodes does the Zebra cluster have?")
+    ask(page, "How many nodes does the Zebra cluster have?")
     assert "Zebra" in page.locator(".turn .inspector").last.inner_html()
 
 
@@ -228,7 +186,7 @@ def test_a_killed_model_server_is_said_and_comes_back(page: Page, app: tuple[str
     notice.wait_for(timeout=60_000)
     page.wait_for_function("document.querySelector('.status.restarting') !== null", timeout=60_000)
     started = time.monotonic()
-    _ask(page, QUESTION)
+    ask(page, QUESTION)
     assert page.locator(".turn").last.locator(".trace").count() == 1
     assert page.locator(".status.ready").count() == 1
     print(f"back and answered after {time.monotonic() - started:.0f} s")

@@ -1,0 +1,88 @@
+"""The page killed in mid-answer and started again: the conversation is there and goes on; and the learner can be forgotten.
+
+Only the model's words are scripted, so that they come slowly enough to kill something in between.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.paths import ROOT
+from tests.browser import ask, begin, browser
+from tests.conftest import NOTES
+from tests.wire import model_server
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+
+LORA = "LoRA freezes the base model and trains two small matrices of rank r beside each weight matrix. [1]"
+
+
+def _script(body: dict[str, Any]) -> str:
+    system, asked = body["messages"][0]["content"], body["messages"][-1]["content"]
+    if "standalone" in system:
+        return "How does LoRA train a model cheaply?"
+    return LORA * 40 if "in depth" in asked else LORA
+
+
+@contextmanager
+def _app(folder: Path, url: str, port: int) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "app", "--model", url, "--port", str(port), "--corpus", str(folder / "notes")]
+    environment = os.environ | {"GENL_VAR": str(folder / "var")}
+    child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline().startswith("GenL Tutor: http://127.0.0.1:")
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM)
+            assert child.wait(60) == 0
+
+
+def test_a_killed_page_keeps_the_thread_and_forget_me_ends_it(chromium: str, tmp_path: Path) -> None:
+    for name, text in NOTES.items():
+        (tmp_path / "notes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "notes" / name).write_text(text)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with model_server(_script, delay_s=0.05) as (url, requests), browser(chromium) as page:
+        with _app(tmp_path, url, port) as child:
+            page.goto(f"http://127.0.0.1:{port}")
+            page.wait_for_selector("#box textarea")
+            ask(page, "How does LoRA train a model?")
+            begin(page, "Explain LoRA in depth?")
+            page.wait_for_selector(".prose.streaming", timeout=60_000)
+            child.kill()
+            child.wait(30)
+        with _app(tmp_path, url, port):
+            page.goto(f"http://127.0.0.1:{port}")
+            page.wait_for_selector(".turn .question")
+            assert page.locator(".turn").count() == 2
+            assert page.locator(".turn").first.locator(".chip").count() == 1
+            assert "interrupted" in page.locator(".turn").last.inner_text()
+            before = len(requests)
+            ask(page, "And why is it cheap?")
+            told = "".join(m["content"] for m in requests[before]["messages"])
+            assert "How does LoRA train a model?" in told  # the thread as it was before the killed turn
+            assert page.locator(".turn").last.locator(".chip").count() == 1
+
+            page.locator("#memory button").first.click()
+            page.wait_for_selector("#kept-of-me dl")
+            page.click("#forget-me")
+            page.click("#forget-yes")
+            page.wait_for_selector("#kept-of-me .done")
+            assert page.locator(".welcome").count() == 1
+            page.reload()
+            page.wait_for_selector(".welcome")
+    assert not list((tmp_path / "var" / "conversations").rglob("*.json"))
