@@ -14,7 +14,6 @@ import binascii
 import codecs
 import hashlib
 import json
-import os
 import re
 import threading
 import unicodedata
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from zipfile import BadZipFile
 
 from agents.errors import AgentError
+from core import files
 
 if TYPE_CHECKING:
     from rag.embedding import Floats
@@ -165,10 +165,8 @@ class Guard:
                 pass  # a broken cache is made anew
         made = encode(texts)
         if self._cache is not None:
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            draft = self._cache.with_suffix(f".{os.getpid()}.tmp.npz")
-            np.savez(draft, key=np.array(key), vectors=made)
-            draft.replace(self._cache)
+            with files.replacing(self._cache) as draft:
+                np.savez(draft, key=np.array(key), vectors=made)
         return made
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from core import files
 from core.types import Message
 
 MAX_TURNS = 200
@@ -36,12 +37,12 @@ def folder_of(root: Path, learner: str) -> Path:
 
 def count(folder: Path) -> int:
     """How many conversations a folder holds."""
-    return len(list(folder.glob("*.json")))
+    return len(list(folder.glob("[!.]*.json")))
 
 
 def forget(folder: Path) -> int:
     """Deletes all conversations of a folder; how many there were."""
-    found = list(folder.glob("*.json"))
+    found = list(folder.glob("[!.]*.json"))
     for path in found:
         path.unlink(missing_ok=True)
     return len(found)
@@ -57,17 +58,14 @@ def load(folder: Path, conversation: str) -> list[Turn]:
 
 
 def save(folder: Path, conversation: str, turns: list[Turn]) -> None:
-    """Writes the last turns beside and renames; an empty list deletes the conversation."""
+    """Keeps the last turns; an empty list deletes the conversation."""
     path = _path(folder, conversation)
     if path is None:
         return
     if not turns:
         path.unlink(missing_ok=True)
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps([asdict(t) for t in turns[-MAX_TURNS:]], ensure_ascii=False), encoding="utf-8")
-    draft.replace(path)
+    files.write(path, json.dumps([asdict(t) for t in turns[-MAX_TURNS:]], ensure_ascii=False))
 
 
 def messages(turns: list[Turn]) -> list[Message]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core import files
 from core.types import wire
 
 if TYPE_CHECKING:
@@ -215,10 +215,9 @@ def _random(shape: str, like: Path) -> Path:
             num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=kv_heads,
         )  # fmt: skip
         torch.manual_seed(0)
-        draft = folder.with_suffix(f".{os.getpid()}.tmp")
-        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(draft)
-        tokenizer.save_pretrained(draft)
-        draft.rename(folder)
+        with files.replacing(folder) as draft:
+            LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(draft)
+            tokenizer.save_pretrained(draft)
     return folder
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from core import files
+
 
 def draw(history: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draws what Trainer logged (`step` with `loss`, `eval_loss` and other `eval_…`), written beside and renamed."""
@@ -30,9 +32,8 @@ def draw(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
-    draft = path.with_name(f".{path.name}.tmp.png")
-    figure.savefig(draft, dpi=120)
-    draft.replace(path)
+    with files.replacing(path) as draft:
+        figure.savefig(draft, dpi=120)
 
 
 _SHOWN = {

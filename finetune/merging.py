@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
+from core import files
 from core.errors import TrainingError
 from finetune import run
 from finetune.model import base_folder, load_tokenizer
@@ -41,11 +41,9 @@ def merge(folder: Path, out: Path | None = None) -> tuple[Path, float]:
         raise TrainingError(
             f"{folder}: merged and adapter disagree by {worst:.2f} standard deviations. Nothing was written"
         )
-    draft = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    merged.save_pretrained(draft)
-    tokenizer.save_pretrained(draft)
-    draft.rename(out)
+    with files.replacing(out) as draft:
+        merged.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
     return out, worst
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from core import files
 from core.config import load
 from core.errors import TrainingError
 from core.paths import ROOT
@@ -39,7 +40,7 @@ def prepare(settings: FinetuneSettings, data_sha256: str) -> Path:
     elif folder.exists() and any(folder.iterdir()):
         raise TrainingError(f"{folder}: is not empty and not a run. Choose another: output_dir=runs/NAME")
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "settings.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+    files.write(folder / "settings.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
     facts = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "git_commit": _git("rev-parse", "HEAD"),
@@ -50,14 +51,14 @@ def prepare(settings: FinetuneSettings, data_sha256: str) -> Path:
         "python": platform.python_version(),
         "machine": platform.processor() or platform.machine(),
     }
-    _write(folder / "run.json", json.dumps(facts, indent=1))
+    files.write(folder / "run.json", json.dumps(facts, indent=1))
     return folder
 
 
 def finish(folder: Path, results: Mapping[str, Any]) -> None:
     """Adds what came of it to `run.json`."""
     facts = read(folder)
-    _write(
+    files.write(
         folder / "run.json",
         json.dumps(facts | {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | dict(results), indent=1),
     )
@@ -68,7 +69,7 @@ def rewind(folder: Path, step: int) -> None:
     path = folder / "metrics.jsonl"
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines()
-        _write(path, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+        files.write(path, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -122,12 +123,6 @@ def _put_aside(folder: Path) -> None:
     while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
     folder.rename(aside)
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.tmp")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
 
 
 def _git(*command: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from core import files
 from core.errors import DocumentError
 from core.types import Answer, Document, Message
 from rag.answering import Answerer
@@ -70,11 +71,9 @@ def answer_file(answerer: Answerer, questions: Sequence[Question], out: Path, co
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    draft = out.with_name(out.name + ".tmp")
-    with draft.open("w", encoding="utf-8") as file:
+    with files.replacing(out) as draft, draft.open("w", encoding="utf-8") as file:
         for question in questions:
             file.write(json.dumps(done[keys[question.id]], ensure_ascii=False) + "\n")
-    draft.replace(out)
     partial.unlink()
 
 

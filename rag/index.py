@@ -8,7 +8,6 @@ INDEX/partial/               embeddings of an unfinished build, taken up again b
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import IndexStateError
+from core.files import write
 from core.types import Chunk, Document
 from rag.chunking import contextual_text
 from rag.config import IndexSettings
@@ -132,11 +132,7 @@ def write_generation(
     final = generations / manifest.generation
     shutil.rmtree(final, ignore_errors=True)  # left by a build killed between the two renames
     folder.rename(final)
-    draft = index_dir / "manifest.json.tmp"
-    draft.write_text(json.dumps(asdict(manifest) | {"files": files}, indent=1), encoding="utf-8")
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
-    draft.replace(index_dir / "manifest.json")
+    write(index_dir / "manifest.json", json.dumps(asdict(manifest) | {"files": files}, indent=1))
     for old in generations.iterdir():
         if old.name != manifest.generation:
             shutil.rmtree(old, ignore_errors=True)

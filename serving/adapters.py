@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from core import files
 from core.errors import ServingError
 from core.paths import var_dir
 from core.types import Message
@@ -118,11 +119,8 @@ def publish(name: str, source: Path, base: str, run: str, client: ChatClient) ->
     folder = var_dir() / "adapters" / name / f"v{version}"
     if folder.exists():
         shutil.rmtree(folder)  # left by a killed publication: it is in no record
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(source, draft)
-    draft.rename(folder)
+    with files.replacing(folder) as draft:
+        shutil.copytree(source, draft)
     adapter = Adapter(name, version, base, rank, str(folder), run)
     before = next((a for a in published() if a.name == name), None)
     try:
@@ -221,8 +219,4 @@ def _read() -> dict[str, dict]:  # type: ignore[type-arg]
 
 
 def _write(rows: dict[str, dict]) -> None:  # type: ignore[type-arg]
-    path = _record()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    draft.replace(path)
+    files.write(_record(), json.dumps(rows, indent=1))

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from core import files
 from core.errors import ServingError
 from core.paths import var_dir
 from serving.adapters import Adapter
@@ -250,10 +251,7 @@ class Supervisor:
                     if _recorded_pid(path) == os.getpid():
                         path.unlink(missing_ok=True)
                     return
-                path.parent.mkdir(parents=True, exist_ok=True)
-                draft = path.with_suffix(f".{os.getpid()}.tmp")
-                draft.write_text(json.dumps(asdict(self._status) | {"supervisor": os.getpid()}))
-                draft.replace(path)
+                files.write(path, json.dumps(asdict(self._status) | {"supervisor": os.getpid()}))
 
     def _last_words(self, lines: int = 5) -> str:
         try:
