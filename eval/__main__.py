@@ -26,6 +26,7 @@ def main() -> None:
     suite.add_argument("--endpoint", metavar="URL", help="default: the one being served")
     suite.add_argument("--index", type=Path, metavar="DIR", help="default var/index")
     suite.add_argument("--limit", type=int, help="so many cases of each kind")
+    suite.add_argument("--concurrency", type=int, default=1, help="cases in flight; their times then overlap")
     suite.add_argument("--plain", action="store_true", help="plain `rag ask` beside the agent")
     suite.add_argument("--out", type=Path, required=True, metavar="DIR")
     suite.set_defaults(act=_run)
@@ -42,6 +43,8 @@ def _run(args: Namespace) -> None:
 
     if args.limit is not None and args.limit < 1:
         raise ConfigError("--limit must be at least 1")
+    if args.concurrency < 1:
+        raise ConfigError("--concurrency must be at least 1")
     rows = agent.cases(ROOT / "data" / "eval" / SUITES[args.suite], args.limit)
     if args.suite == "claims":
         _claims(args, rows)
@@ -60,7 +63,7 @@ def _run(args: Namespace) -> None:
             for kind, one in runs.items():
                 name = f"{kind}, {model}"
                 out = args.out / f"{args.suite}-{kind}-{model.replace('/', '_')}.jsonl"
-                measured[name] = agent.measure(one, rows, out)
+                measured[name] = agent.measure(one, rows, out, args.concurrency)
     print("\n".join(agent.table(measured)))
     past = sum(bool(row.get("past_bound")) for found in measured.values() for row in found)
     print(f"\nruns past a bound: {past}")
@@ -75,7 +78,7 @@ def _claims(args: Namespace, rows: list[dict[str, Any]]) -> None:
     with connect(args.endpoint) as client:
         for model in args.models or [client.endpoint.model]:
             out = args.out / f"claims-{model.replace('/', '_')}.jsonl"
-            measured[model] = agent.measure(claims.by_model(client.asking(model)), rows, out)
+            measured[model] = agent.measure(claims.by_model(client.asking(model)), rows, out, args.concurrency)
     print("\n".join(claims.table(measured, AgentSettings().verify_at)))
 
 

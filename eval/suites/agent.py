@@ -6,12 +6,13 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.config import AgentSettings
 from agents.tutor import Tutor
-from core.errors import GenlError
+from core.errors import GenlError, ServingError
 from core.types import Answer, Message
 from eval.checks import Outcome, failed
 from rag.answering import Answerer
@@ -93,29 +94,43 @@ def by_retrieval(retriever: Retriever, client: ChatClient) -> Callable[[Row], Ro
     return run
 
 
-def measure(run: Callable[[Row], Row], rows: Sequence[Row], out: Path) -> list[Row]:
-    """All cases, one after the other, each kept at once in `out`: a killed run goes on where it was."""
+def measure(run: Callable[[Row], Row], rows: Sequence[Row], out: Path, concurrency: int = 1) -> list[Row]:
+    """All cases, each kept at once in `out`: a killed run goes on where it was. `seconds` of cases in flight together add up."""
     from tqdm import tqdm
 
     done = {row["id"]: row for row in _kept(out)}
     out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("a", encoding="utf-8") as file:
-        for case in tqdm([r for r in rows if r["id"] not in done], desc=out.stem, unit="case", disable=None):
-            started = time.perf_counter()
-            try:
-                row = run(case)
-            except GenlError as error:
-                row = {
-                    "id": case["id"],
-                    "kind": case["kind"],
-                    "failed": [f"error: {error}"],
-                    "failed_outcome": ["error"],
-                }
-            row["seconds"] = round(time.perf_counter() - started, 1)
-            done[case["id"]] = row
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            file.flush()
+    waiting = [row for row in rows if row["id"] not in done]
+    with (
+        out.open("a", encoding="utf-8") as file,
+        ThreadPoolExecutor(concurrency) as pool,
+        tqdm(total=len(rows), initial=len(rows) - len(waiting), desc=out.stem, unit="case", disable=None) as bar,
+    ):
+        if file.tell() and not out.read_bytes().endswith(b"\n"):
+            file.write("\n")  # after the half line of a killed run
+        futures = [pool.submit(_timed, run, case) for case in waiting]
+        try:
+            for future in as_completed(futures):
+                row = future.result()
+                done[row["id"]] = row
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.flush()
+                bar.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return [done[case["id"]] for case in rows]
+
+
+def _timed(run: Callable[[Row], Row], case: Row) -> Row:
+    started = time.perf_counter()
+    try:
+        row = run(case)
+    except ServingError:
+        raise  # no outcome of the case: it is run again when the model is back
+    except GenlError as error:
+        row = {"id": case["id"], "kind": case["kind"], "failed": [f"error: {error}"], "failed_outcome": ["error"]}
+    return row | {"seconds": round(time.perf_counter() - started, 1)}
 
 
 def table(measured: Mapping[str, Sequence[Row]]) -> Iterator[str]:
