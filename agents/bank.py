@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agents.errors import AgentError
+from core import files
 
 OPTION_LETTERS = ("A", "B", "C", "D", "E")
 
@@ -74,11 +74,8 @@ class Bank:
 
 
 def _questions(path: Path) -> Iterator[tuple[int, Question]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
+    for number, row in files.read_jsonl(path, AgentError):
         try:
-            row = json.loads(line)
             yield number, question(row)
         except (ValueError, KeyError, TypeError) as error:
             raise AgentError(f"{path}:{number}: not a question ({type(error).__name__}: {error})") from None

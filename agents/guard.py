@@ -13,7 +13,6 @@ import base64
 import binascii
 import codecs
 import hashlib
-import json
 import re
 import threading
 import unicodedata
@@ -145,9 +144,9 @@ class Guard:
         from sklearn.linear_model import LogisticRegression
 
         try:
-            rows = [json.loads(line) for line in examples.read_text(encoding="utf-8").splitlines()]
+            rows = [row for _, row in files.read_jsonl(examples, AgentError)]
             texts, routes = [str(row["text"]) for row in rows], [str(row["route"]) for row in rows]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except KeyError as error:
             raise AgentError(f"{examples}: no file of guard examples ({error})") from None
         return LogisticRegression(C=10.0, max_iter=2000).fit(self._vectors(encode, texts), routes)
 

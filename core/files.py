@@ -1,12 +1,16 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and JSON lines read with their numbers."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from core.errors import DocumentError, GenlError
 
 
 @contextmanager
@@ -35,6 +39,28 @@ def write(path: Path, text: str) -> None:
     """Replaces a file's text."""
     with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8")
+
+
+def read_jsonl(path: Path, raises: type[GenlError] = DocumentError) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers and objects of a JSON-lines file; the error names the file and the line that is not one."""
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise raises(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})") from error
+                if not isinstance(row, dict):
+                    raise raises(f"{path}:{number}: expected an object, found {type(row).__name__}")
+                yield number, row
+    except FileNotFoundError:
+        raise raises(f"{path}: no such file") from None
+    except OSError as error:
+        raise raises(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise raises(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8") from error
 
 
 def _remove(path: Path) -> None:

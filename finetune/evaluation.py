@@ -5,13 +5,13 @@ Every model gets the same prompts; figures come with 95 % bootstrap intervals ov
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core import files
 from core.errors import DatasetError
 from core.exam import LETTERS
 from core.types import Chunk, Hit, Message
@@ -41,7 +41,7 @@ class Case:
 def own_cases(path: Path) -> list[Case]:
     """The project's own test split: grounded and refusal rows, exam rows."""
     found = []
-    for row in _rows(path):
+    for _, row in files.read_jsonl(path, DatasetError):
         messages = tuple(Message(m["role"], m["content"]) for m in row["messages"][:-1])
         if row["kind"] in ("grounded", "refusal"):
             refuse = row["kind"] == "refusal"
@@ -54,7 +54,7 @@ def own_cases(path: Path) -> list[Case]:
 def mtrag_cases(path: Path, context_chars: int = 1000) -> list[Case]:
     """MTRAG-UN tasks: the last question of a conversation over given contexts; UNANSWERABLE ones are to be refused."""
     found = []
-    for row in _rows(path):
+    for _, row in files.read_jsonl(path, DatasetError):
         label = row["answerability"][0]
         if label not in ("ANSWERABLE", "UNANSWERABLE"):
             continue
@@ -76,7 +76,7 @@ def mtrag_cases(path: Path, context_chars: int = 1000) -> list[Case]:
 def exam_cases(path: Path, retriever: Retriever | None, sources: int = 3) -> list[Case]:
     """Multiple-choice questions, alone or with the passages that the question (without its options) retrieves."""
     found = []
-    for row in _rows(path):
+    for _, row in files.read_jsonl(path, DatasetError):
         if len(row["options"]) != len(LETTERS):
             continue
         asked = exam_prompt(row["text"], row["options"])
@@ -130,12 +130,3 @@ def _statistics(pairs: Sequence[Any]) -> dict[str, Any]:
             [r["text"] for c, r in p if c.gold], [c.gold for c, _ in p if c.gold]
         )
     return found
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise DatasetError(f"{path}: not valid JSON lines ({error})") from None

@@ -22,6 +22,7 @@ import numpy as np
 from agents import decide, toolbox
 from agents.config import AgentSettings, Limits
 from agents.tools.gpu_memory import SHAPES
+from core import files
 from core.errors import DatasetError
 from core.exam import LETTERS
 from core.types import Chunk, Hit, Message, wire
@@ -103,8 +104,7 @@ def _notes(corpus: Path, originals: Path) -> list[Note]:
         document = documents[name]
         text = _plain(document.text)
         rows = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            row = json.loads(line)
+        for number, row in files.read_jsonl(path, DatasetError):
             for quote in _quotes(row):
                 if _plain(quote) not in text:
                     raise DatasetError(f"{path}:{number}: quotes what the note does not say: {quote[:80]!r}")

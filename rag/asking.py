@@ -14,7 +14,7 @@ from core import files
 from core.errors import DocumentError
 from core.types import Answer, Document, Message
 from rag.answering import Answerer
-from rag.documents import document, read_jsonl
+from rag.documents import document
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Question:
 def read_questions(path: Path) -> list[Question]:
     """Rows `{_id, text[, contexts: [{doc_id, text}]][, messages: [{role, content}]]}`; DocumentError names the line."""
     questions: dict[str, Question] = {}
-    for number, row in read_jsonl(path):
+    for number, row in files.read_jsonl(path):
         where = f"{path}:{number}"
         if not isinstance(row.get("_id"), str | int) or not isinstance(row.get("text"), str) or not row["text"].strip():
             raise DocumentError(f"{where}: a question row needs `_id` and a non-empty text value for `text`")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from core import files
 from core.errors import DocumentError
 from core.types import Document
 
@@ -206,33 +207,13 @@ def _notebook(path: Path) -> Loaded:
 
 def _beir(path: Path) -> Iterator[Document]:
     """Rows `{_id, text, title?, metadata?}` of a BEIR corpus (Thakur et al., 2021)."""
-    for number, row in read_jsonl(path):
+    for number, row in files.read_jsonl(path):
         if not isinstance(row.get("_id"), str) or not isinstance(row.get("text"), str):
             raise DocumentError(f"{path}:{number}: a corpus row needs text values for `_id` and `text`")
         metadata = row.get("metadata")
         yield document(
             row["_id"], str(row.get("title") or ""), row["text"], metadata if isinstance(metadata, dict) else {}
         )
-
-
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers and objects of a JSON-lines file; DocumentError names the file and the line that is not one."""
-    try:
-        with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise DocumentError(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})") from error
-                if not isinstance(row, dict):
-                    raise DocumentError(f"{path}:{number}: expected an object, found {type(row).__name__}")
-                yield number, row
-    except OSError as error:
-        raise DocumentError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DocumentError(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8") from error
 
 
 LOADERS: dict[str, Callable[[Path], Loaded]] = {

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from core import files
 from core.errors import DocumentError
-from rag.documents import read_jsonl
 from rag.retriever import By, Retriever, Stage
 
 
 def read_queries(path: Path) -> list[tuple[str, str]]:
     """`(_id, text)` of each row; DocumentError with the line for a row without them or with an id seen before."""
     rows: dict[str, str] = {}
-    for number, row in read_jsonl(path):
+    for number, row in files.read_jsonl(path):
         query_id, text = row.get("_id"), row.get("text")
         if not isinstance(query_id, str | int) or not isinstance(text, str):
             raise DocumentError(f"{path}:{number}: a query row needs `_id` and a text value for `text`")

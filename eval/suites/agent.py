@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from agents.config import AgentSettings
 from agents.tutor import Tutor
+from core import files
 from core.errors import GenlError, ServingError
 from core.types import Answer, Message
 from eval.checks import Outcome, failed
 from rag.answering import Answerer
-from rag.documents import read_jsonl
 from rag.retriever import Retriever
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 def cases(path: Path, limit: int | None = None) -> list[Row]:
     """The cases of a file; with a limit as many of each kind."""
-    rows = [row for _, row in read_jsonl(path)]
+    rows = [row for _, row in files.read_jsonl(path)]
     if limit is None:
         return rows
     taken: dict[str, int] = {}
