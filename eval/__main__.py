@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core import journal
 from core.cli import Parser, run
 from core.errors import ConfigError
 
@@ -32,6 +34,14 @@ def main() -> None:
     suite.set_defaults(act=_run)
     args = parser.parse_args()
     args.act(args)
+
+
+def _out(args: Namespace, name: str) -> Path:
+    """The file of one contender's rows; says so where some are there."""
+    out: Path = args.out / f"{name.replace('/', '_')}.jsonl"
+    if kept := len(journal.read(out)):
+        print(f"{out}: {kept} cases kept from an earlier run. Choose another --out to run them again", file=sys.stderr)
+    return out
 
 
 def _run(args: Namespace) -> None:
@@ -62,7 +72,7 @@ def _run(args: Namespace) -> None:
                 runs["plain"] = agent.by_retrieval(retriever, asked)
             for kind, one in runs.items():
                 name = f"{kind}, {model}"
-                out = args.out / f"{args.suite}-{kind}-{model.replace('/', '_')}.jsonl"
+                out = _out(args, f"{args.suite}-{kind}-{model}")
                 measured[name] = agent.measure(one, rows, out, args.concurrency)
     print("\n".join(agent.table(measured)))
     past = sum(bool(row.get("past_bound")) for found in measured.values() for row in found)
@@ -77,7 +87,7 @@ def _claims(args: Namespace, rows: list[dict[str, Any]]) -> None:
     measured = {"words in common": [claims.by_words(row) for row in rows]}
     with connect(args.endpoint) as client:
         for model in args.models or [client.endpoint.model]:
-            out = args.out / f"claims-{model.replace('/', '_')}.jsonl"
+            out = _out(args, f"claims-{model}")
             measured[model] = agent.measure(claims.by_model(client.asking(model)), rows, out, args.concurrency)
     print("\n".join(claims.table(measured, AgentSettings().verify_at)))
 

@@ -5,13 +5,12 @@ Every model gets the same prompts; figures come with 95 % bootstrap intervals ov
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from core import files
+from core import files, journal
 from core.errors import DatasetError
 from core.exam import LETTERS
 from core.types import Chunk, Hit, Message
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from serving.client import ChatClient
 
 ANSWER_TOKENS = 120
+Row = dict[str, Any]
+Interval = tuple[float, float, float]  # a value, and the bounds of its 95 % bootstrap interval
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,11 @@ def mtrag_cases(path: Path, context_chars: int = 1000) -> list[Case]:
     return found
 
 
-def exam_cases(path: Path, retriever: Retriever | None, sources: int = 3) -> list[Case]:
+def exam_cases(path: Path, retriever: Retriever | None, limit: int | None = None, sources: int = 3) -> list[Case]:
     """Multiple-choice questions, alone or with the passages that the question (without its options) retrieves."""
     found = []
-    for _, row in files.read_jsonl(path, DatasetError):
-        if len(row["options"]) != len(LETTERS):
-            continue
+    rows = [row for _, row in files.read_jsonl(path, DatasetError) if len(row["options"]) == len(LETTERS)]
+    for row in spread(rows, limit):
         asked = exam_prompt(row["text"], row["options"])
         if retriever is not None:
             chunks = [hit.chunk for hit in retriever.search(row["text"], k=sources).hits]
@@ -89,31 +90,60 @@ def exam_cases(path: Path, retriever: Retriever | None, sources: int = 3) -> lis
     return found
 
 
-def evaluate(client: ChatClient, cases: Sequence[Case], concurrency: int = 8) -> list[dict[str, Any]]:
-    """One row a case: `refused` and `text`, or `chosen`."""
-    from tqdm import tqdm
+def spread(items: Sequence[T], limit: int | None) -> Sequence[T]:
+    """At most `limit` of the items, evenly spread over them."""
+    if limit is None or len(items) <= limit:
+        return items
+    return [items[n * len(items) // limit] for n in range(limit)]
 
-    def one(case: Case) -> dict[str, Any]:
+
+def evaluate(client: ChatClient, cases: Sequence[Case], path: Path, concurrency: int = 8) -> list[Row]:
+    """One row a case: `refused` and `text`, or `chosen`. Kept in `path` as they come: a killed run goes on where it was."""
+
+    def one(case: Case) -> Row:
         if case.letter:
             return {"id": case.id, "suite": case.suite, "chosen": client.choose(case.messages, LETTERS).best}
         text = client.complete(case.messages, max_tokens=ANSWER_TOKENS).text
         return {"id": case.id, "suite": case.suite, "text": text, "refused": prompts.declined(text)}
 
-    with ThreadPoolExecutor(concurrency) as pool:
-        return list(tqdm(pool.map(one, cases), total=len(cases), desc=client.endpoint.model, disable=None))
+    model = client.endpoint.model
+    jobs = {f"{model} {case.suite} {case.id}": case for case in cases}
+    return list(journal.each(one, jobs, path, label=model, unit="case", concurrency=concurrency).values())
 
 
-def summary(
-    cases: Sequence[Case], rows: Sequence[Mapping[str, Any]]
-) -> dict[str, dict[str, tuple[float, float, float]]]:
+def summary(cases: Sequence[Case], rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Interval]]:
     """By suite and metric: value, and the bounds of its 95 % bootstrap interval."""
-    found: dict[str, dict[str, tuple[float, float, float]]] = {}
-    for suite in dict.fromkeys(case.suite for case in cases):
-        pairs = [(case, row) for case, row in zip(cases, rows, strict=True) if case.suite == suite]
+    found: dict[str, dict[str, Interval]] = {}
+    for suite, pairs in _by_suite(cases, rows).items():
         found[suite] = {
             name: (statistic(pairs), *metrics.bootstrap(pairs, statistic))
             for name, statistic in _statistics(pairs).items()
         }
+    return found
+
+
+def difference(
+    cases: Sequence[Case], before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, Interval]]:
+    """The same for the gain of `after` over `before`, the questions drawn for both alike."""
+    found: dict[str, dict[str, Interval]] = {}
+    for suite, old in _by_suite(cases, before).items():
+        new = _by_suite(cases, after)[suite]
+        triples = [(case, b, a) for (case, b), (_, a) in zip(old, new, strict=True)]
+        found[suite] = {}
+        for name, statistic in _statistics(old).items():
+
+            def gain(drawn: Sequence[Any], statistic: Callable[[Any], float] = statistic) -> float:
+                return statistic([(c, a) for c, _, a in drawn]) - statistic([(c, b) for c, b, _ in drawn])
+
+            found[suite][name] = (gain(triples), *metrics.bootstrap(triples, gain))
+    return found
+
+
+def _by_suite(cases: Sequence[Case], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[Case, Any]]]:
+    found: dict[str, list[tuple[Case, Any]]] = {}
+    for case, row in zip(cases, rows, strict=True):
+        found.setdefault(case.suite, []).append((case, row))
     return found
 
 

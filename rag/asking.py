@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core import files
+from core import files, journal
 from core.errors import DocumentError
 from core.types import Answer, Document, Message
 from rag.answering import Answerer
@@ -45,32 +44,16 @@ def read_questions(path: Path) -> list[Question]:
 
 def answer_file(answerer: Answerer, questions: Sequence[Question], out: Path, concurrency: int) -> None:
     """Answers all questions into `out`. Finished rows wait in `out.partial`, so that a killed run goes on where it was."""
-    from tqdm import tqdm
-
-    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial")
-    done = _finished(partial)
     keys = {q.id: _key(answerer, q) for q in questions}
-    waiting = [q for q in questions if keys[q.id] not in done]
-    with (
-        partial.open("a", encoding="utf-8") as journal,
-        ThreadPoolExecutor(concurrency) as pool,
-        tqdm(
-            total=len(questions), initial=len(questions) - len(waiting), desc="answering", unit="question", disable=None
-        ) as bar,
-    ):
-        futures = {pool.submit(_answer, answerer, q): q for q in waiting}
-        try:
-            for future in as_completed(futures):
-                question = futures[future]
-                row = to_row(question.id, future.result())
-                done[keys[question.id]] = row
-                journal.write(json.dumps({"key": keys[question.id], "row": row}, ensure_ascii=False) + "\n")
-                journal.flush()
-                bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    done = journal.each(
+        lambda q: to_row(q.id, _answer(answerer, q)),
+        {keys[q.id]: q for q in questions},
+        partial,
+        label="answering",
+        unit="question",
+        concurrency=concurrency,
+    )
     with files.replacing(out) as draft, draft.open("w", encoding="utf-8") as file:
         for question in questions:
             file.write(json.dumps(done[keys[question.id]], ensure_ascii=False) + "\n")
@@ -165,20 +148,3 @@ def _key(answerer: Answerer, question: Question) -> str:
         answerer.settings.model_dump_json(),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _finished(partial: Path) -> dict[str, dict[str, Any]]:
-    """Rows of an unfinished run; a last line cut off by a kill is left out."""
-    done: dict[str, dict[str, Any]] = {}
-    if partial.exists():
-        lines = partial.read_text(encoding="utf-8").splitlines()
-        whole = []
-        for line in lines:
-            try:
-                item = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            done[item["key"]] = item["row"]
-            whole.append(line)
-        partial.write_text("".join(line + "\n" for line in whole), encoding="utf-8")
-    return done

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.config import AgentSettings
 from agents.tutor import Tutor
-from core import files
+from core import files, journal
 from core.errors import GenlError, ServingError
 from core.types import Answer, Message
 from eval.checks import Outcome, failed
@@ -96,30 +94,15 @@ def by_retrieval(retriever: Retriever, client: ChatClient) -> Callable[[Row], Ro
 
 def measure(run: Callable[[Row], Row], rows: Sequence[Row], out: Path, concurrency: int = 1) -> list[Row]:
     """All cases, each kept at once in `out`: a killed run goes on where it was. `seconds` of cases in flight together add up."""
-    from tqdm import tqdm
-
-    done = {row["id"]: row for row in _kept(out)}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    waiting = [row for row in rows if row["id"] not in done]
-    with (
-        out.open("a", encoding="utf-8") as file,
-        ThreadPoolExecutor(concurrency) as pool,
-        tqdm(total=len(rows), initial=len(rows) - len(waiting), desc=out.stem, unit="case", disable=None) as bar,
-    ):
-        if file.tell() and not out.read_bytes().endswith(b"\n"):
-            file.write("\n")  # after the half line of a killed run
-        futures = [pool.submit(_timed, run, case) for case in waiting]
-        try:
-            for future in as_completed(futures):
-                row = future.result()
-                done[row["id"]] = row
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                file.flush()
-                bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [done[case["id"]] for case in rows]
+    found = journal.each(
+        lambda case: _timed(run, case),
+        {str(case["id"]): case for case in rows},
+        out,
+        label=out.stem,
+        unit="case",
+        concurrency=concurrency,
+    )
+    return list(found.values())
 
 
 def _timed(run: Callable[[Row], Row], case: Row) -> Row:
@@ -164,16 +147,6 @@ def _row(case: Row, outcomes: Sequence[Outcome]) -> Row:
         "routes": [o.route for o in outcomes],
         "tokens": sum(u.prompt_tokens + u.completion_tokens for u in usage),
     }
-
-
-def _kept(out: Path) -> Iterator[Row]:
-    if not out.exists():
-        return
-    for line in out.read_text(encoding="utf-8").splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:  # the last line of a killed run
-            continue
 
 
 def _planted(case: Row, retriever: Retriever) -> Retriever:
