@@ -34,7 +34,7 @@ LIMIT_REPLY = "I stopped at the bound set for one answer before I had one, so I 
 
 
 class State(TypedDict, total=False):
-    """What a thread keeps: its last messages, the summary of earlier ones, the evidence cited, the open question."""
+    """What a thread keeps: its last messages, the summary of earlier ones, the spans cited (document:start-end), the open question."""
 
     messages: list[dict[str, str]]
     summary: str
@@ -244,14 +244,14 @@ def _verify(state: State, runtime: Runtime[Run]) -> State:
 
 
 def _remember(state: State, runtime: Runtime[Run]) -> State:
-    """The turn joins the thread; what grows too long is summarised by the model, the evidence kept by name."""
+    """The turn joins the thread; what grows too long is summarised by the model, the cited spans kept by name."""
     run, answer = runtime.context, state["answer"]
     messages = [
         *state.get("messages", []),
         {"role": "user", "content": state["question"]},
         {"role": "assistant", "content": answer.text},
     ]
-    evidence = [*state.get("evidence", []), *(c.doc_id for c in answer.citations)]
+    evidence = [*state.get("evidence", []), *(f"{c.doc_id}:{c.start}-{c.end}" for c in answer.citations)]
     # The answer itself is not kept: the thread needs its words and what it cited.
     kept: State = {
         "evidence": list(dict.fromkeys(reversed(evidence)))[:_EVIDENCE][::-1],

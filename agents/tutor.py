@@ -130,7 +130,7 @@ class Tutor:
         self.threads.drop(Threads.key(learner, thread))
 
     def evidence(self, thread: str, learner: str = "me") -> list[str]:
-        """Documents cited in a thread, oldest first."""
+        """Spans cited in a thread as `document:start-end`, oldest first."""
         return list(self._state(Threads.key(learner, thread)).get("evidence", []))
 
     def close(self) -> None:

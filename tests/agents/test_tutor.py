@@ -202,7 +202,9 @@ def test_follow_ups_are_made_standalone_and_what_was_said_can_be_asked(tutor: Ma
     assert any(s.name == "condense" and s.kind == "step" for s in follow_up.trace.spans)
     recalled = made.ask("When is my exam?", thread="t").answer
     assert "3 March" in recalled.text and not recalled.refused
-    assert made.evidence("t") == ["lora.md"] or "lora.md" in made.evidence("t")
+    doc_id, span = made.evidence("t")[0].split(":")
+    start, end = map(int, span.split("-"))
+    assert doc_id == "lora.md" and "two small matrices" in made.retriever.document(doc_id).text[start:end]
 
 
 def test_long_threads_are_summarised_and_their_file_stays_small(tutor: Make) -> None:
@@ -213,7 +215,7 @@ def test_long_threads_are_summarised_and_their_file_stays_small(tutor: Make) -> 
         sizes.append(made.settings.threads.stat().st_size)
     state = made._state(made.threads.key("me", "long"))
     assert len(state["messages"]) <= 8 and state["summary"] == "The learner's exam is on 3 March."
-    assert "lora.md" in state["evidence"]
+    assert state["evidence"][0].startswith("lora.md:") and len(state["evidence"]) == 1
     assert sizes[-1] <= 2 * sizes[6]
 
 
