@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agents.errors import AgentError
 from core import files
+
+if TYPE_CHECKING:
+    from core.types import Document
 
 OPTION_LETTERS = ("A", "B", "C", "D", "E")
 
@@ -71,6 +74,18 @@ class Bank:
 
     def __len__(self) -> int:
         return len(self.questions)
+
+
+def passage(source: Source, document: Document) -> str:
+    """The whole paragraphs that the source's span lies in."""
+    start = document.text.rfind("\n\n", 0, source.start)
+    end = document.text.find("\n\n", source.end)
+    return document.text[start + 2 if start >= 0 else 0 : end if end >= 0 else None].strip()
+
+
+def valid(source: Source, document: Document) -> bool:
+    """Whether the quote is what the document says there, white space aside."""
+    return document.text[source.start : source.end].split() == source.quote.split() != []
 
 
 def _questions(path: Path) -> Iterator[tuple[int, Question]]:

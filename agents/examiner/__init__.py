@@ -1,0 +1,1 @@
+"""Practice questions: what gives a key away, and what a solver makes of them."""

@@ -1,0 +1,60 @@
+"""A model that sits the question: with the passage, without it, or with nothing but the options.
+
+Letters have a pull of their own, so each question is asked with its options rotated and the probabilities are averaged
+over the rotations (Zheng et al., "Large Language Models Are Not Robust Multiple Choice Selectors", 2024).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from agents import decide
+from agents.bank import OPTION_LETTERS, Question
+from core.types import Message
+
+if TYPE_CHECKING:
+    from serving.client import ChatClient
+
+Mode = Literal["open book", "closed book", "options only"]
+
+
+def probabilities(
+    client: ChatClient, question: Question, mode: Mode, passage: str = "", rotations: int | None = None
+) -> list[float]:
+    """For each option the model's probability, averaged over rotations of the options (all of them by default).
+
+    Raises ServingError.
+    """
+    n = len(question.options)
+    turns = range(n) if rotations is None else [n * k // rotations for k in range(min(rotations, n))]
+    total = [0.0] * n
+    for turn in turns:
+        order = [(i + turn) % n for i in range(n)]
+        found = client.choose(_prompt(question, mode, passage, order), OPTION_LETTERS[:n])
+        for place, option in enumerate(order):
+            total[option] += math.exp(found.logprobs[OPTION_LETTERS[place]]) / len(turns)
+    return total
+
+
+def right(question: Question, chances: Sequence[float]) -> bool:
+    """Whether the likeliest options, as many as there are right ones, are the right ones."""
+    best = sorted(range(len(chances)), key=lambda i: -chances[i])[: len(question.correct)]
+    return set(best) == set(question.correct)
+
+
+def chance(question: Question) -> float:
+    """The probability of being right by guessing."""
+    return 1 / math.comb(len(question.options), len(question.correct))
+
+
+def _prompt(question: Question, mode: Mode, passage: str, order: Sequence[int]) -> list[Message]:
+    options = "\n".join(f"{OPTION_LETTERS[place]}) {question.options[i]}" for place, i in enumerate(order))
+    parts = [options]
+    if mode != "options only":
+        parts.insert(0, f"Question: {question.question}")
+    if mode == "open book":
+        parts.insert(0, f"Notes: {passage}")
+    name = "guesser" if mode == "options only" else "solver"
+    return [Message("system", decide.instructions(name)), Message("user", "\n\n".join(parts))]
