@@ -1,4 +1,4 @@
-"""`python -m agents ask | chat | forget | serve | mcp`: the tutor agent on the terminal, as an OpenAI endpoint, as an MCP server."""
+"""`python -m agents ask | quiz | serve | mcp | forget`: the tutor on the terminal, as an OpenAI endpoint, as an MCP server."""
 
 from __future__ import annotations
 
@@ -34,14 +34,23 @@ def main() -> None:
     serve.set_defaults(act=_serve)
     mcp = commands.add_parser("mcp", help="an MCP server on stdin and stdout")
     mcp.set_defaults(act=_mcp)
+    quiz = commands.add_parser(
+        "quiz", help="write practice questions from the notes; a killed run goes on where it was"
+    )
+    quiz.add_argument("--n", type=int, default=10, help="how many to try for; default 10")
+    quiz.add_argument("--domain", type=int, help="all of this domain; default the exam's weights")
+    quiz.add_argument("--task", metavar="ID", help="all of this task statement, like 2.1")
+    quiz.add_argument("--rotations", type=int, default=2, help="orders of the options a solver is asked in; default 2")
+    quiz.add_argument("--out", type=Path, required=True, metavar="FILE", help="the new questions, as JSON lines")
+    quiz.set_defaults(act=_quiz)
     forget = commands.add_parser("forget", help="delete all conversations and results of a learner")
     forget.set_defaults(act=_forget)
     for command in (ask, forget):
         command.add_argument("--learner", default="me")
-    for command in (ask, serve, mcp):
+    for command in (ask, quiz, serve, mcp):
         command.add_argument("--index", type=Path, metavar="DIR", help="default var/index")
         command.add_argument("--model", metavar="NAME|URL", help="default: the one being served")
-    for command in (ask, serve, mcp, forget):
+    for command in (ask, quiz, serve, mcp, forget):
         command.add_argument("--config", type=Path, help="YAML of agent settings")
         command.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting, like limits.seconds=60"
@@ -69,6 +78,29 @@ def _ask(args: Namespace) -> None:
                 else:
                     print(event.answer.text)
                     citations(event.answer)
+
+
+def _quiz(args: Namespace) -> None:
+    from agents.examiner.graph import generate, yields
+    from agents.examiner.plan import slots
+    from core.exam import DOMAINS, TASKS
+
+    if args.n < 1 or args.rotations < 1:
+        raise ConfigError("--n and --rotations must be at least 1")
+    if args.domain is not None and args.domain not in {d.number for d in DOMAINS}:
+        raise ConfigError(f"--domain {args.domain}: the exam's domains are 1 to {len(DOMAINS)}")
+    if args.task is not None and (args.task not in TASKS or args.domain not in (None, int(args.task.split(".")[0]))):
+        raise ConfigError(f"--task {args.task}: no such task statement. They are {', '.join(TASKS)}")
+    if args.out.exists():
+        raise ConfigError(f"{args.out}: already there. Remove it first, or choose another --out")
+    with _tutor(args) as tutor:
+        plan = slots(args.n, args.domain, args.task)
+        bank = list(tutor.bank.questions.values())
+        rows = generate(tutor.retriever, tutor.client, plan, bank, args.out, args.rotations)
+    kept = sum(row["question"] is not None for row in rows)
+    print(f"{args.out}: {kept} of {len(rows)} questions, {sum(row['seconds'] for row in rows):.0f} s")
+    for gate, came, passed in yields(rows):
+        print(f"  {gate:16} {passed} of {came} drafts passed")
 
 
 def _serve(args: Namespace) -> None:

@@ -1,0 +1,98 @@
+"""What a drafted question must stand before it joins the bank: each gate a name, a figure and a verdict, cheapest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agents.bank import Question, passage, valid
+from agents.examiner import solver
+from agents.examiner.cues import cues
+from agents.verifier import Claim, supported
+from core.types import Document
+
+if TYPE_CHECKING:
+    from rag.embedding import Floats
+    from serving.client import ChatClient
+
+NEAR = 0.9  # cosine to a question of the bank, above which it is the same one
+_SURE = 0.45  # probability of the key from the options alone, from which it is no accident
+_DEFENSIBLE = 0.5  # support of a distractor from the passage, from which it may be right too
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One gate's: `figure` is kept in the question's `checks`, `trouble` is told to the writer."""
+
+    gate: str
+    figure: Any
+    passed: bool
+    trouble: str = ""
+
+
+def judge(
+    question: Question,
+    document: Document,
+    client: ChatClient,
+    nearest: Callable[[Question], float],
+    rotations: int | None = None,
+) -> Iterator[Verdict]:
+    """The verdicts one after another, to the first that fails. Raises ServingError."""
+    for verdict in _verdicts(question, document, client, nearest, rotations):
+        yield verdict
+        if not verdict.passed:
+            return
+
+
+def nearest_of(texts: Sequence[str], encode: Callable[[Sequence[str]], Floats]) -> Callable[[Question], float]:
+    """Of a question, the cosine to the nearest of `texts` (made by `text_of`)."""
+    held = encode(list(texts)) if texts else None
+
+    def nearest(question: Question) -> float:
+        return float((held @ encode([text_of(question)])[0]).max()) if held is not None else 0.0
+
+    return nearest
+
+
+def text_of(question: Question) -> str:
+    """What two questions are compared by: stem and key."""
+    return f"{question.question} {' '.join(question.options[i] for i in question.correct)}"
+
+
+def _verdicts(
+    q: Question,
+    document: Document,
+    client: ChatClient,
+    nearest: Callable[[Question], float],
+    rotations: int | None,
+) -> Iterator[Verdict]:
+    yield Verdict("source span", valid(q.source, document), valid(q.source, document))
+    found = cues(q)
+    yield Verdict("cues", found, not found, f"the options give the key away ({', '.join(found)})")
+    near = nearest(q)
+    yield Verdict("near-duplicate", round(near, 3), near <= NEAR, "it asks what another question of the bank asks")
+    text = passage(q.source, document)
+    open_book = solver.probabilities(client, q, "open book", text, rotations)
+    read = _on_key(q, open_book)
+    yield Verdict(
+        "open book", round(read, 3), solver.right(q, open_book), "with the notes the marked option is not found"
+    )
+    known = _on_key(q, solver.probabilities(client, q, "closed book", "", rotations))
+    yield Verdict("closed book", round(known, 3), known < read, "the notes do not help to find the right option")
+    guessed = solver.probabilities(client, q, "options only", "", rotations)
+    # A guess is right now and then; what may not be is a guesser who is sure.
+    sure = solver.right(q, guessed) and _on_key(q, guessed) > _SURE
+    yield Verdict("options only", round(_on_key(q, guessed), 3), not sure, "the options alone give the key away")
+    rivals = [
+        round(supported(client, Claim(f"{q.question} {option}", text, document.title)), 3)
+        for i, option in enumerate(q.options)
+        if i not in q.correct
+    ]
+    yield Verdict(
+        "second key", rivals, max(rivals) < _DEFENSIBLE, "by the notes one of the wrong options may be right too"
+    )
+
+
+def _on_key(q: Question, chances: Sequence[float]) -> float:
+    return sum(chances[i] for i in q.correct)

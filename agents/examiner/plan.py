@@ -1,0 +1,88 @@
+"""What is to be asked: how many questions of each domain and task, how hard, and about which passage. Pure but for the search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, cycle
+from typing import TYPE_CHECKING
+
+from core.exam import DOMAINS, TASKS
+from core.types import Chunk
+from rag.chunking import sentences
+
+if TYPE_CHECKING:
+    from rag.retriever import Retriever
+
+_DIFFICULTIES = ("easy", "medium", "hard", "medium", "medium")
+_BLOOM = {"easy": ("remember", "understand"), "medium": ("understand", "apply"), "hard": ("apply", "analyse")}
+_TWO_ANSWERS_EVERY = 8
+_MAX_SENTENCES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One question to be written; `answers` is how many options are right, `place` where the right one stands."""
+
+    number: int
+    domain: int
+    task: str
+    difficulty: str
+    bloom: str
+    answers: int
+    place: int
+
+
+def apportion(n: int, weights: Sequence[float]) -> list[int]:
+    """n shared out by weight, by largest remainder (Hamilton's method)."""
+    exact = [n * w / sum(weights) for w in weights]
+    found = [int(e) for e in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: (found[i] - exact[i], i))
+    for i in by_remainder[: n - sum(found)]:
+        found[i] += 1
+    return found
+
+
+def slots(n: int, domain: int | None = None, task: str | None = None) -> list[Slot]:
+    """n questions by the exam's weights, or all of one domain or task; tasks take turns, places of the key are even."""
+    chosen = [d for d in DOMAINS if domain in (None, d.number) and (task is None or task in {t.id for t in d.tasks})]
+    found = []
+    difficulty, number = cycle(_DIFFICULTIES), count()
+    turns = {level: cycle(levels) for level, levels in _BLOOM.items()}
+    for d, share in zip(chosen, apportion(n, [d.weight for d in chosen]), strict=True):
+        tasks = cycle([t.id for t in d.tasks if task in (None, t.id)])
+        for _ in range(share):
+            at, level = next(number), next(difficulty)
+            answers = 2 if at % _TWO_ANSWERS_EVERY == _TWO_ANSWERS_EVERY - 1 else 1
+            found.append(Slot(at, d.number, next(tasks), level, next(turns[level]), answers, at % 4))
+    return found
+
+
+def passages(retriever: Retriever, task: str) -> Iterator[Chunk]:
+    """Passages that a task's question can rest on, the notes that name the task first, one of each note in turn."""
+    naming = {d.doc_id for d in retriever.documents() if task in map(str, _list(d.metadata.get("tasks")))}
+    by_note: dict[str, list[Chunk]] = {}
+    for chunk in retriever.index.chunks:
+        if chunk.doc_id in naming and _askable(chunk):
+            by_note.setdefault(chunk.doc_id, []).append(chunk)
+    longest = max(map(len, by_note.values()), default=0)
+    taken = [c[n] for n in range(longest) for c in by_note.values() if n < len(c)]
+    yield from taken
+    known = {c.chunk_id for c in taken}
+    for hit in retriever.search(TASKS[task].text, k=40).hits:
+        if hit.chunk.chunk_id not in known and _askable(hit.chunk):
+            yield hit.chunk
+
+
+def statements(chunk: Chunk) -> list[str]:
+    """The passage's sentences, word for word, in order."""
+    return [chunk.text[a:b] for a, b in sentences(chunk.text) if len(chunk.text[a:b].split()) >= 5]
+
+
+def _askable(chunk: Chunk) -> bool:
+    """Prose of a few sentences: tables and code make poor quotes."""
+    return 1 <= len(statements(chunk)) <= _MAX_SENTENCES and "```" not in chunk.text and "\n|" not in chunk.text
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
