@@ -60,11 +60,28 @@ def toy_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def notes(tmp_path: Path) -> Path:
     """A folder with the notes, fresh for each test."""
+    return write_notes(tmp_path / "notes")
+
+
+def write_notes(folder: Path) -> Path:
+    """The notes as files under a folder."""
     for name, text in NOTES.items():
-        path = tmp_path / "notes" / name
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    return tmp_path / "notes"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_index(toy_embedder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of the notes, for tests that only read it."""
+    from rag.building import build
+    from rag.config import DenseSettings, IndexSettings
+
+    folder = tmp_path_factory.mktemp("toy-index")
+    settings = IndexSettings(dense=DenseSettings(model=str(toy_embedder)))
+    build([write_notes(folder / "notes")], folder / "index", settings)
+    return folder / "index"
 
 
 @pytest.fixture(scope="session")

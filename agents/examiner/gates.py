@@ -13,7 +13,6 @@ from agents.verifier import Claim, supported
 from core.types import Document
 
 if TYPE_CHECKING:
-    from rag.embedding import Floats
     from serving.client import ChatClient
 
 NEAR = 0.9  # cosine to a question of the bank, above which it is the same one
@@ -43,16 +42,6 @@ def judge(
         yield verdict
         if not verdict.passed:
             return
-
-
-def nearest_of(texts: Sequence[str], encode: Callable[[Sequence[str]], Floats]) -> Callable[[Question], float]:
-    """Of a question, the cosine to the nearest of `texts` (made by `text_of`)."""
-    held = encode(list(texts)) if texts else None
-
-    def nearest(question: Question) -> float:
-        return float((held @ encode([text_of(question)])[0]).max()) if held is not None else 0.0
-
-    return nearest
 
 
 def text_of(question: Question) -> str:

@@ -54,6 +54,24 @@ class State(TypedDict, total=False):
     kept: Question | None
 
 
+class Known:
+    """The questions there are, as vectors of stem and key."""
+
+    def __init__(self, retriever: Retriever) -> None:
+        self._embedder = retriever.embedder
+        self._vectors: list[Any] = []
+
+    def add(self, questions: Sequence[Question]) -> None:
+        """Takes in more of them."""
+        if questions:
+            self._vectors.append(self._embedder.encode([gates.text_of(q) for q in questions], tokens=False)[0])
+
+    def nearest(self, question: Question) -> float:
+        """The cosine to the nearest; 0 where there is none."""
+        vector = self._embedder.encode([gates.text_of(question)], tokens=False)[0][0]
+        return max((float((held @ vector).max()) for held in self._vectors), default=0.0)
+
+
 def attempt(desk: Desk, slot: Slot, chunk: Chunk) -> tuple[Question | None, list[dict[str, Any]]]:
     """A question that stands all gates, or None; and the gates of each try. Raises ServingError."""
     state: State = {"slot": slot, "chunk": chunk, "draft": None, "verdicts": [], "tried": [], "kept": None}
@@ -83,22 +101,19 @@ def generate(
         places[slot.number] = [chunks[(turn[slot.task] + n) % len(chunks)] for n in range(min(_PASSAGES, len(chunks)))]
         turn[slot.task] += _PASSAGES
     partial = out.with_name(out.name + ".partial")
-    new = [q for row in journal.read(partial).values() if (q := _kept(row))]
-
-    def encode(texts: Sequence[str]) -> Any:
-        return retriever.embedder.encode(texts, tokens=False)[0]
+    known = Known(retriever)
+    known.add([*bank, *(q for row in journal.read(partial).values() if (q := _kept(row)))])
+    desk = Desk(retriever, client, known.nearest, rotations)
 
     def work(slot: Slot) -> dict[str, Any]:
         started = time.perf_counter()
-        nearest = gates.nearest_of([gates.text_of(q) for q in [*bank, *new]], encode)
-        desk = Desk(retriever, client, nearest, rotations)
         tried: list[dict[str, Any]] = []
         found = None
         for chunk in places[slot.number]:
             found, gone = attempt(desk, slot, chunk)
             tried += gone
             if found is not None:
-                new.append(found)
+                known.add([found])
                 break
         seconds = round(time.perf_counter() - started, 1)
         return {"question": asdict(found) if found else None, "tried": tried, "seconds": seconds}

@@ -12,8 +12,6 @@ import pytest
 
 from agents.config import AgentSettings
 from agents.tutor import Tutor
-from rag.building import build
-from rag.config import DenseSettings, IndexSettings
 from rag.retriever import Retriever
 from serving.client import ChatClient, Endpoint
 from tests.wire import model_server
@@ -29,10 +27,10 @@ QUESTIONS = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def retriever(notes: Path, toy_embedder: Path, tmp_path: Path) -> Retriever:
-    build([notes], tmp_path / "index", IndexSettings(dense=DenseSettings(model=str(toy_embedder))))
-    return Retriever.open(tmp_path / "index")
+@pytest.fixture(scope="session")
+def retriever(toy_index: Path) -> Retriever:
+    """Holds no state between questions, so one serves all tests."""
+    return Retriever.open(toy_index)
 
 
 @pytest.fixture

@@ -13,8 +13,6 @@ from app import conversations
 from app.config import AppSettings
 from app.handlers import Handlers
 from app.service import Service
-from rag.building import build
-from rag.config import DenseSettings, IndexSettings
 from serving.client import ChatClient, Endpoint
 from tests.wire import model_server
 
@@ -26,12 +24,11 @@ def _script(body: dict[str, Any]) -> str:
 
 
 @pytest.fixture
-def handlers(notes: Path, toy_embedder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Handlers]:
+def handlers(toy_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Handlers]:
     monkeypatch.setenv("GENL_VAR", str(tmp_path / "var"))
     (tmp_path / "agent.yaml").write_text("guard_examples: null\n")
-    build([notes], tmp_path / "index", IndexSettings(dense=DenseSettings(model=str(toy_embedder))))
     with model_server(_script, delay_s=0.02) as (url, _):
-        settings = AppSettings(index=tmp_path / "index", agent=tmp_path / "agent.yaml")
+        settings = AppSettings(index=toy_index, agent=tmp_path / "agent.yaml")
         service = Service(settings, None, ChatClient(Endpoint(base_url=url, model="scripted")))
         yield Handlers(service)
         service.tutor.close()

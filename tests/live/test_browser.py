@@ -22,7 +22,7 @@ from serving.adapters import Adapter
 from serving.weights import ensure
 from tests import tiny
 from tests.browser import ask, browser
-from tests.conftest import NOTES
+from tests.conftest import NOTES, write_notes
 from tests.live.conftest import MODEL
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ QUESTIONS = (
 def app(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The page's URL and the process behind it."""
     folder = tmp_path_factory.mktemp("app")
-    for name, text in NOTES.items():
-        (folder / "notes" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "notes" / name).write_text(text)
+    write_notes(folder / "notes")
     (folder / "notes" / "evil.md").write_text(
         "# Evil\n\n<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script> Evil widgets weigh 7 kg.\n"
     )

@@ -19,7 +19,7 @@ import pytest
 
 from core.paths import ROOT
 from tests.browser import ask, begin, browser
-from tests.conftest import NOTES
+from tests.conftest import write_notes
 from tests.wire import model_server
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
@@ -50,9 +50,7 @@ def _app(folder: Path, url: str, port: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_killed_page_keeps_the_thread_and_forget_me_ends_it(chromium: str, tmp_path: Path) -> None:
-    for name, text in NOTES.items():
-        (tmp_path / "notes" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "notes" / name).write_text(text)
+    write_notes(tmp_path / "notes")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -23,12 +23,10 @@ from tests import wire
 
 @pytest.fixture(scope="module")
 def retriever(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
-    from tests.conftest import NOTES
+    from tests.conftest import write_notes
 
     folder = tmp_path_factory.mktemp("answering")
-    for name, text in NOTES.items():
-        (folder / "notes" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "notes" / name).write_text(text)
+    write_notes(folder / "notes")
     build([folder / "notes"], folder / "ix", progress=False)
     return Retriever.open(folder / "ix")
 
