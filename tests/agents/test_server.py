@@ -113,7 +113,7 @@ def test_a_model_that_is_away_gives_503(tutor: Make) -> None:
             client.chat.completions.create(model="x", messages=[{"role": "user", "content": "How does LoRA train?"}])
 
 
-def test_mcps_own_client_over_stdio(tutor: Make, tmp_path: Path) -> None:
+def test_mcps_own_client_over_stdio(tutor: Make, toy_index: Path) -> None:
     import anyio
     from mcp import StdioServerParameters
     from mcp.client import Client
@@ -123,7 +123,7 @@ def test_mcps_own_client_over_stdio(tutor: Make, tmp_path: Path) -> None:
     with model_server(_script(SEARCH)) as (url, _):
         command = StdioServerParameters(
             command=sys.executable,
-            args=["-m", "agents", "mcp", "--index", str(tmp_path / "index"), "--model", url,
+            args=["-m", "agents", "mcp", "--index", str(toy_index), "--model", url,
                   "--set", f"bank={made.settings.bank}", "--set", f"threads={made.settings.threads}",
                   "--set", f"learners={made.settings.learners}", "--set", "guard_examples=null"],
             cwd=ROOT,
