@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents.errors import AgentError
 from core import files
+from rag.citations import says
 
 if TYPE_CHECKING:
     from core.types import Document
@@ -85,7 +86,7 @@ def passage(source: Source, document: Document) -> str:
 
 def valid(source: Source, document: Document) -> bool:
     """Whether the quote is what the document says there, white space aside."""
-    return document.text[source.start : source.end].split() == source.quote.split() != []
+    return says(document, source.start, source.end, source.quote)
 
 
 def _questions(path: Path) -> Iterator[tuple[int, Question]]:

@@ -173,14 +173,22 @@ def schema(tools: Mapping[str, BaseTool], most: int) -> dict[str, Any]:
 
 def parse(text: str, tools: Mapping[str, BaseTool], most: int) -> list[Call]:
     """The steps of a reply; none where it is no such object, which a server that ignores schemas may well send."""
-    start, end = text.find("{"), text.rfind("}")
     try:
-        steps = json.loads(text[start : end + 1])["steps"]
+        steps = json_object(text)["steps"]
         calls = [Call(step["tool"], {k: v for k, v in step.items() if k != "tool"}) for step in steps]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
     known = [call for call in calls if call.tool in tools]
     return list({call.key(): call for call in known}.values())[:most]
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The JSON object of a reply; empty where it holds none."""
+    try:
+        found = json.loads(text[text.find("{") : text.rfind("}") + 1])
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _line(tool: BaseTool) -> str:

@@ -6,7 +6,6 @@ what was `tried` when the answer over its passages had to be refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, TypedDict
@@ -106,8 +105,8 @@ def _rewrite(state: State, runtime: Runtime[Desk]) -> State:
             max_tokens=80,
             schema=_SCHEMA,
         )
-        query = str(json.loads(reply.text)["query"]).strip()
-    except (LimitReached, ValueError, KeyError, TypeError):
+        query = str(decide.json_object(reply.text).get("query", "")).strip()
+    except LimitReached:
         query = ""
     known = {q.casefold() for q in state["queries"]}
     return {"queries": [*state["queries"], "" if query.casefold() in known else query]}

@@ -49,9 +49,14 @@ class _Span:
 
 def valid(citation: Citation, document: Document) -> bool:
     """Whether the quote is what the document says at those offsets, white space aside."""
-    if not 0 <= citation.start < citation.end <= len(document.text) or citation.version != document.version:
+    return citation.version == document.version and says(document, citation.start, citation.end, citation.quote)
+
+
+def says(document: Document, start: int, end: int, quote: str) -> bool:
+    """Whether `quote`, which is not blank, is what the document says from `start` to `end`, white space aside."""
+    if not 0 <= start < end <= len(document.text):
         return False
-    return document.text[citation.start : citation.end].split() == citation.quote.split()
+    return document.text[start:end].split() == quote.split() != []
 
 
 def attribute(

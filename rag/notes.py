@@ -29,7 +29,7 @@ def check_notes(folder: Path) -> NotesReport:
     """Reads every note under `folder` and holds it against the rules. Raises DocumentError for unreadable files."""
     notes = load_sources([folder])
     problems = [f"{note.doc_id}: {problem}" for note in notes for problem in _front_matter(note) + _length(note)]
-    by_task = Counter(str(task) for note in notes for task in _list(note, "tasks"))
+    by_task = Counter(str(task) for note in notes for task in listed(note, "tasks"))
     problems += [f"no note covers task {task.id} ({task.text})" for task in TASKS.values() if not by_task[task.id]]
     problems += _near_copies(notes)
     domains = Counter(note.metadata.get("domain") for note in notes)
@@ -42,7 +42,8 @@ def check_notes(folder: Path) -> NotesReport:
     )
 
 
-def _list(note: Document, key: str) -> list[object]:
+def listed(note: Document, key: str) -> list[object]:
+    """A list of the note's front matter; empty where there is none."""
     value = note.metadata.get(key)
     return value if isinstance(value, list) else []
 
@@ -53,12 +54,12 @@ def _front_matter(note: Document) -> list[str]:
         problems.append("front matter lacks a title")
     if note.metadata.get("domain") not in {d.number for d in DOMAINS}:
         problems.append(f"front matter: domain must be 1 to {len(DOMAINS)}")
-    unknown = [str(t) for t in _list(note, "tasks") if t not in TASKS]
-    if unknown or not _list(note, "tasks"):
+    unknown = [str(t) for t in listed(note, "tasks") if t not in TASKS]
+    if unknown or not listed(note, "tasks"):
         problems.append(
             f"front matter: tasks must name task statements such as '1.3'{': unknown ' + ', '.join(unknown) if unknown else ''}"
         )
-    if not _list(note, "sources") or not all(isinstance(s, str) and s.strip() for s in _list(note, "sources")):
+    if not listed(note, "sources") or not all(isinstance(s, str) and s.strip() for s in listed(note, "sources")):
         problems.append("front matter: sources must name at least one work")
     return problems
 

@@ -56,7 +56,8 @@ def _verdicts(
     nearest: Callable[[Question], float],
     rotations: int | None,
 ) -> Iterator[Verdict]:
-    yield Verdict("source span", valid(q.source, document), valid(q.source, document))
+    stands = valid(q.source, document)
+    yield Verdict("source span", stands, stands)
     found = cues(q)
     yield Verdict("cues", found, not found, f"the options give the key away ({', '.join(found)})")
     near = nearest(q)
@@ -71,8 +72,9 @@ def _verdicts(
     yield Verdict("closed book", round(known, 3), known < read, "the notes do not help to find the right option")
     guessed = solver.probabilities(client, q, "options only", "", rotations)
     # A guess is right now and then; what may not be is a guesser who is sure.
-    sure = solver.right(q, guessed) and _on_key(q, guessed) > _SURE
-    yield Verdict("options only", round(_on_key(q, guessed), 3), not sure, "the options alone give the key away")
+    luck = _on_key(q, guessed)
+    sure = solver.right(q, guessed) and luck > _SURE
+    yield Verdict("options only", round(luck, 3), not sure, "the options alone give the key away")
     rivals = [
         round(supported(client, Claim(f"{q.question} {option}", text, document.title)), 3)
         for i, option in enumerate(q.options)

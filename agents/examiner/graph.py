@@ -5,6 +5,7 @@ write → judge → (write → judge) → explain. `generate` runs it over a pla
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,6 @@ from serving.client import ChatClient
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-GATES = ("written", "source span", "cues", "near-duplicate", "open book", "closed book", "options only", "second key")
 REWRITES = 1
 _PASSAGES = 3  # tried for one slot
 
@@ -128,13 +128,11 @@ def generate(
 
 def row_of(q: Question) -> str:
     """The question as a line of a bank."""
-    import json
-
     return json.dumps(asdict(q), ensure_ascii=False)
 
 
 def yields(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:
-    """For each gate: how many drafts came to it, and how many passed."""
+    """For each gate, in the order drafts meet them: how many came to it, and how many passed."""
     came: Counter[str] = Counter()
     passed: Counter[str] = Counter()
     for row in rows:
@@ -142,7 +140,7 @@ def yields(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:
             for gate, ok in draft["gates"].items():
                 came[gate] += 1
                 passed[gate] += ok
-    return [(gate, came[gate], passed[gate]) for gate in GATES if came[gate]]
+    return [(gate, came[gate], passed[gate]) for gate in came]
 
 
 @cache

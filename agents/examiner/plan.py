@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from core.exam import DOMAINS, TASKS
 from core.types import Chunk
 from rag.chunking import sentences
+from rag.notes import listed
 
 if TYPE_CHECKING:
     from rag.retriever import Retriever
@@ -60,7 +61,7 @@ def slots(n: int, domain: int | None = None, task: str | None = None) -> list[Sl
 
 def passages(retriever: Retriever, task: str) -> Iterator[Chunk]:
     """Passages that a task's question can rest on, the notes that name the task first, one of each note in turn."""
-    naming = {d.doc_id for d in retriever.documents() if task in map(str, _list(d.metadata.get("tasks")))}
+    naming = {d.doc_id for d in retriever.documents() if task in map(str, listed(d, "tasks"))}
     by_note: dict[str, list[Chunk]] = {}
     for chunk in retriever.index.chunks:
         if chunk.doc_id in naming and _askable(chunk):
@@ -82,7 +83,3 @@ def statements(chunk: Chunk) -> list[str]:
 def _askable(chunk: Chunk) -> bool:
     """Prose of a few sentences: tables and code make poor quotes."""
     return 1 <= len(statements(chunk)) <= _MAX_SENTENCES and "```" not in chunk.text and "\n|" not in chunk.text
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -38,7 +37,7 @@ def write(client: ChatClient, slot: Slot, chunk: Chunk, trouble: Sequence[str] =
         max_tokens=_DRAFT_TOKENS,
         schema=_draft_schema(slot, len(told)),
     )
-    row = _object(reply.text)
+    row = decide.json_object(reply.text)
     try:
         quote = told[int(row["sentence"]) - 1]
         right, wrong = [_line(o) for o in row["right"]], [_line(o) for o in row["wrong"]]
@@ -74,7 +73,7 @@ def explain(client: ChatClient, question: Question) -> Question | None:
         max_tokens=_EXPLANATION_TOKENS,
         schema=_object_schema({"explanation": text, "why_not": _array(text, len(wrong))}),
     )
-    row = _object(reply.text)
+    row = decide.json_object(reply.text)
     try:
         why_not = tuple(_line(w) for w in row["why_not"])
         explanation = _line(row["explanation"])
@@ -102,15 +101,6 @@ def _object_schema(properties: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "type": "object", "properties": dict(properties), "required": list(properties), "additionalProperties": False,
     }  # fmt: skip
-
-
-def _object(text: str) -> dict[str, Any]:
-    """The reply's object; empty where it holds none, which a server that ignores schemas may well send."""
-    try:
-        found = json.loads(text[text.find("{") : text.rfind("}") + 1])
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _line(text: object) -> str:

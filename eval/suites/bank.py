@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents.bank import OPTION_LETTERS, Question, Source, passage, question, valid
 from agents.examiner.cues import cues, key_is_longest
+from agents.examiner.gates import NEAR, text_of
 from agents.examiner.solver import Mode, chance, probabilities, right
 from core import files, journal
 from core.errors import DocumentError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from rag.embedding import Floats
     from serving.client import ChatClient
 
-NEAR = 0.9  # cosine of two stems with their keys, above which they are one question
 MODES: tuple[Mode, ...] = ("open book", "closed book", "options only")
 Found = dict[str, Any]
 
@@ -43,15 +43,15 @@ def shape(questions: Sequence[Question]) -> Found:
 
     single = [q for q in questions if len(q.correct) == 1]
     letters = Counter(q.correct[0] for q in single)
-    named = Counter(cue for q in questions for cue in cues(q))
+    given_away = [cues(q) for q in questions]
     found: Found = {"questions": len(questions), "single-answer": len(single)}
     if single:
         options = max(len(q.options) for q in single)
         found["key is the longest option"] = sum(map(key_is_longest, single)) / len(single)
         found["key letters"] = {OPTION_LETTERS[i]: letters[i] for i in range(options)}
         found["key letters, chi-squared p"] = float(chisquare([letters[i] for i in range(options)]).pvalue)
-    found["questions with a cue"] = sum(bool(cues(q)) for q in questions) / len(questions)
-    found["cues"] = dict(named.most_common())
+    found["questions with a cue"] = sum(map(bool, given_away)) / len(questions)
+    found["cues"] = dict(Counter(cue for found_in in given_away for cue in found_in).most_common())
     if all(q.domain for q in questions):
         shares = Counter(q.domain for q in questions)
         found["questions by domain"] = {d.number: shares[d.number] for d in DOMAINS}
@@ -71,7 +71,7 @@ def repeated(questions: Sequence[Question], encode: Callable[[Sequence[str]], Fl
     """Pairs of questions that ask the same: cosine over NEAR between stem and key of one and of the other."""
     import numpy as np
 
-    vectors = encode([f"{q.question} {' '.join(q.options[i] for i in q.correct)}" for q in questions])
+    vectors = encode([text_of(q) for q in questions])
     near = np.argwhere(np.triu(vectors @ vectors.T, 1) > NEAR)
     return {"near-duplicates": [[questions[a].id, questions[b].id] for a, b in near]}
 
