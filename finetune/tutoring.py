@@ -2,8 +2,9 @@
 
 `data/sft/originals/FOLDER/NOTE.jsonl` holds, for each note, questions whose answer sentences quote the note, and exam
 questions. From those come grounded answers over numbered sources with markers, refusals over sources that do not hold
-the answer, follow-ups made standalone, exam questions with reasoning, and the agent's decisions. The split is by note:
-no sentence of a test note is in a training sample, not even as a distractor.
+the answer, both also at the end of conversations and without any source, follow-ups made standalone, exam questions
+with reasoning, and the agent's decisions. The split is by note: no sentence of a test note is in a training sample, not
+even as a distractor.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,7 @@ def compose(corpus: Path, originals: Path, seed: int = 0) -> dict[str, list[dict
         mine = [note for note in notes if note.split == split]
         draw = random.Random(f"{seed}-{split}")
         rows = [*_from_notes(mine, draw), *_decisions(mine, draw)]
+        rows += _conversations(mine, random.Random(f"{seed}-{split}-conversations"))
         draw.shuffle(rows)
         out[split] = rows
     return out
@@ -182,31 +185,94 @@ def _question(
     name: str, note: Note, question: str, answer: Sequence[Mapping[str, str]], shelf: _Shelf, draw: random.Random
 ) -> Iterator[dict[str, Any]]:
     """The question answered from sources that hold the answer, and refused over sources that do not."""
-    holding = [shelf.holding(sentence["quote"], note) for sentence in answer]
-    gold = list(dict.fromkeys(chunk for chunk in holding if chunk is not None))
-    if all(chunk is not None for chunk in holding) and len(gold) <= 3:
-        others = shelf.near(question, answer, note, same_note=True)
-        # In training twice, among other sources: refusals must stay the smaller part. A refusal's first word is always
-        # the same and an answer's is one of many, so at equal parts the likeliest first word is nearly always a refusal.
-        for variant, name_of in enumerate((name, f"{name}-b") if note.split == "train" else (name,)):
-            taken = others[2 * variant : 2 * variant + draw.choice((2, 3, 4)) - len(gold)] if len(gold) < 4 else []
-            if variant and not taken:
-                continue
-            sources = [*gold, *taken]
-            draw.shuffle(sources)
-            number = {chunk.chunk_id: n for n, chunk in enumerate(sources, 1)}
-            text = " ".join(
-                f"{sentence['text'].rstrip()} [{number[chunk.chunk_id]}]"
-                for sentence, chunk in zip(answer, holding, strict=True)
-                if chunk is not None
-            )
-            right = sorted({number[chunk.chunk_id] for chunk in gold})
-            yield _row(name_of, "grounded", note, _grounded(question, sources), text) | {"gold": right}
+    # In training twice, among other sources: refusals must stay the smaller part. A refusal's first word is always the
+    # same and an answer's is one of many, so at equal parts the likeliest first word is nearly always a refusal.
+    names = (name, f"{name}-b") if note.split == "train" else (name,)
+    for its_name, (sources, text, gold) in zip(names, _answered(question, answer, note, shelf, draw), strict=False):
+        yield _row(its_name, "grounded", note, _grounded(question, sources), text) | {"gold": gold}
     lacking = shelf.near(question, answer, note, same_note=False)
     if len(lacking) >= 2 and draw.random() < REFUSED[note.split]:
         sources = lacking[: draw.choice((2, 3, 4))]
         draw.shuffle(sources)
         yield _row(f"{name}-refusal", "refusal", note, _grounded(question, sources), prompts.DECLINE)
+
+
+def _answered(
+    question: str, answer: Sequence[Mapping[str, str]], note: Note, shelf: _Shelf, draw: random.Random
+) -> Iterator[tuple[list[Chunk], str, list[int]]]:
+    """Sources that hold the answer among others, its text with their numbers, and the numbers; again among yet others."""
+    holding = [shelf.holding(sentence["quote"], note) for sentence in answer]
+    gold = list(dict.fromkeys(chunk for chunk in holding if chunk is not None))
+    if any(chunk is None for chunk in holding) or len(gold) > 3:
+        return
+    others = shelf.near(question, answer, note, same_note=True)
+    for variant in range(2):
+        taken = others[2 * variant : 2 * variant + draw.choice((2, 3, 4)) - len(gold)]
+        if variant and not taken:
+            return
+        sources = [*gold, *taken]
+        draw.shuffle(sources)
+        number = {chunk.chunk_id: n for n, chunk in enumerate(sources, 1)}
+        text = " ".join(
+            f"{sentence['text'].rstrip()} [{number[chunk.chunk_id]}]"
+            for sentence, chunk in zip(answer, holding, strict=True)
+            if chunk is not None
+        )
+        yield sources, text, sorted({number[chunk.chunk_id] for chunk in gold})
+
+
+_DECLINED = (
+    "The sources do not say.", "I do not have that information.", "None of my sources answers this.",
+    "I could not find an answer to that in the sources.",
+)  # fmt: skip
+
+
+def _conversations(notes: Sequence[Note], draw: random.Random) -> Iterator[dict[str, Any]]:
+    """Last questions of a conversation, answered or refused by the sources below them; and refusals where there is none.
+
+    What was said earlier is no source: a model that has not seen such rows answers from it, or from memory.
+    """
+    shelf = _Shelf(notes)
+    asked = [row for note in notes for row in note.rows if row["kind"] == "qa"]
+    for note in notes:
+        mine = [(number, row) for number, row in enumerate(note.rows) if row["kind"] == "qa"]
+        followed = [(number, row) for number, row in mine if "follow_up" in row]
+        for number, row in followed:
+            name, next_turn = f"{note.name}#{number}-conversation", row["follow_up"]
+            history = _earlier([*draw.sample(asked, draw.randrange(3)), row], draw, last_answered=True)
+            for sources, text, gold in islice(
+                _answered(next_turn["standalone"], next_turn["answer"], note, shelf, draw), 1
+            ):
+                messages = _grounded(next_turn["question"], sources, history)
+                yield _row(name, "grounded", note, messages, text) | {"gold": gold}
+            yield _row(
+                f"{name}-no-source", "refusal", note, _grounded(next_turn["question"], (), history), prompts.DECLINE
+            )
+        number, row = draw.choice(mine)
+        name = f"{note.name}#{number}-conversation-last"
+        history = _earlier(draw.sample([other for other in asked if other is not row], draw.randrange(1, 5)), draw)
+        for sources, text, gold in islice(_answered(row["question"], row["answer"], note, shelf, draw), 1):
+            yield _row(name, "grounded", note, _grounded(row["question"], sources, history), text) | {"gold": gold}
+        number, row = draw.choice(mine)
+        name = f"{note.name}#{number}-conversation"
+        history = _earlier(draw.sample([other for other in asked if other is not row], draw.randrange(1, 5)), draw)
+        lacking = shelf.near(row["question"], row["answer"], note, same_note=False)[:3]
+        if len(lacking) >= 2:
+            yield _row(
+                f"{name}-refusal", "refusal", note, _grounded(row["question"], lacking, history), prompts.DECLINE
+            )
+        number, row = draw.choice(mine)
+        yield _row(f"{note.name}#{number}-no-source", "refusal", note, _grounded(row["question"], ()), prompts.DECLINE)
+
+
+def _earlier(rows: Sequence[Mapping[str, Any]], draw: random.Random, last_answered: bool = False) -> list[Message]:
+    """Turns of a conversation, a quarter of them without an answer."""
+    found = []
+    for n, row in enumerate(rows):
+        answered = draw.random() < 0.75 or (last_answered and n == len(rows) - 1)
+        text = " ".join(sentence["text"] for sentence in row["answer"]) if answered else draw.choice(_DECLINED)
+        found += [Message("user", row["question"]), Message("assistant", text)]
+    return found
 
 
 def _exam(
@@ -236,8 +302,8 @@ def source_blocks(chunks: Sequence[Chunk]) -> str:
     return prompts.blocks(_hits(chunks), 1000)
 
 
-def _grounded(question: str, chunks: Sequence[Chunk]) -> list[Message]:
-    return prompts.grounded(question, _hits(chunks), (), 1000)
+def _grounded(question: str, chunks: Sequence[Chunk], history: Sequence[Message] = ()) -> list[Message]:
+    return prompts.grounded(question, _hits(chunks), history, 1000)
 
 
 def _hits(chunks: Sequence[Chunk]) -> list[Hit]:

@@ -60,7 +60,8 @@ def test_markers_name_sources_that_hold_what_is_said(samples: dict[str, list[dic
                 assert max(row["gold"]) <= asked.count("<source id=")
                 assert all(re.search(r"\[\d+\]$", s) for s in re.split(r"(?<=\])\s+", reply))
             elif row["kind"] == "refusal":
-                assert reply == DECLINE and asked.count("<source id=") >= 2
+                least, most = (0, 0) if row["id"].endswith("no-source") else (2, 4)
+                assert reply == DECLINE and least <= asked.count("<source id=") <= most
             elif row["kind"] == "exam":
                 assert reply.startswith(f"{row['answer']}. ")
 
