@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,10 @@ class Bank:
                     raise AgentError(f"{path}:{number}: question id {question.id!r} appears twice")
                 found[question.id] = question
         return Bank(found)
+
+    def without(self, ids: Collection[str]) -> Bank:
+        """The bank less some questions."""
+        return Bank({i: q for i, q in self.questions.items() if i not in ids}) if ids else self
 
     def __getitem__(self, question_id: str) -> Question:
         try:

@@ -45,7 +45,7 @@ class Tutor:
         self.settings = settings or AgentSettings()
         self.threads = Threads(self.settings.threads, self.settings.threads_kept)
         self.learners = Learners(self.settings.learners)
-        self.bank = Bank.open(self.settings.bank)
+        self.whole_bank = Bank.open(self.settings.bank)
         self._added: list[BaseTool] = [
             *toolbox.dropped_in(self.settings.tool_folders),
             *mcp_client.tools(self.settings.mcp_servers),
@@ -61,6 +61,11 @@ class Tutor:
         self._busy: dict[str, threading.Lock] = {}
         self._running: dict[str, threading.Event] = {}
         self._guard = threading.Lock()
+
+    @property
+    def bank(self) -> Bank:
+        """The practice questions, less those reported as bad."""
+        return self.whole_bank.without(self.learners.reported())
 
     def ask(
         self, question: str, *, thread: str = "", learner: str = "me", cancel: threading.Event | None = None

@@ -12,6 +12,7 @@ from agents.tutor import Finished
 from app import conversations, render
 from app.conversations import Turn
 from app.service import Service
+from app.visitor import ME
 from core.errors import GenlError, ServingError
 from core.types import Document
 from rag.answering import Retrieved, Stage, Token
@@ -30,7 +31,6 @@ _STEPS = {
     "write": "Checking citations",
     "verify": "Checking what the answer claims",
 }
-ME = "me"
 _FRAME_S = 0.1  # a page needs no more than ten updates a second
 
 

@@ -79,12 +79,16 @@ def answer(given: Answer, searches: Sequence[Search], document: Callable[[str], 
 
 def passage(doc: Document, citation: Citation, hit: Hit) -> str:
     """The note with the cited span marked."""
+    return marked(doc, citation.start, citation.end, hit.chunk.headings)
+
+
+def marked(doc: Document, start: int, end: int, headings: Sequence[str] = ()) -> str:
+    """A note with one span marked, under its title and headings."""
     text = doc.text
-    trail = " › ".join(dict.fromkeys([doc.title, *hit.chunk.headings]))
+    trail = " › ".join(dict.fromkeys([doc.title, *headings]))
     return (
         f'<p class="trail">{escape(trail)}</p><p class="file">{escape(doc.doc_id)}</p>'
-        f'<div class="note">{escape(text[: citation.start])}<mark>{escape(text[citation.start : citation.end])}</mark>'
-        f"{escape(text[citation.end :])}</div>"
+        f'<div class="note">{escape(text[:start])}<mark>{escape(text[start:end])}</mark>{escape(text[end:])}</div>'
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from agents.bank import Bank
 from agents.config import AgentSettings
 from agents.tutor import Finished, Tutor
 from app import uploads
@@ -92,6 +93,16 @@ class Service:
     def document(self, doc_id: str) -> Document:
         """A document of the present index."""
         return self.retriever.document(doc_id)
+
+    @property
+    def bank(self) -> Bank:
+        """All practice questions, also those reported: a sitting that has begun keeps them."""
+        return self.tutor.whole_bank
+
+    def documents(self, doc_ids: Iterable[str]) -> dict[str, Document]:
+        """Those of the documents that the index holds."""
+        held = {d.doc_id: d for d in self.retriever.documents()}
+        return {i: held[i] for i in doc_ids if i in held}
 
     def _rebuild(self) -> None:
         build_index(self.settings, progress=False)

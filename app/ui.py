@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from app import conversations, uploads
-from app.handlers import ME, Handlers
+from app import conversations, flashcards, mock_exam, practice, progress, uploads, visitor
+from app.handlers import Handlers
 
 HERE = Path(__file__).parent
 EXAMPLES = (
@@ -30,7 +30,8 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
             model = gr.Dropdown(
                 [], label="Model", show_label=False, container=False, min_width=120, scale=0, elem_id="model"
             )
-        with gr.Tabs(elem_id="tabs"), gr.Tab("Chat", id="chat"), gr.Column(elem_id="talk"):
+        tabs = gr.Tabs(elem_id="tabs")
+        with tabs, gr.Tab("Chat", id="chat"), gr.Column(elem_id="talk"):
             talk = gr.HTML("", elem_id="conversation")
             with gr.Row(elem_id="ask"):
                 box = gr.Textbox(
@@ -70,6 +71,11 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
                         "Delete my conversations and results", variant="stop", size="sm", elem_id="forget-yes"
                     )
                     no = gr.Button("Keep them", size="sm", elem_id="forget-no")
+        with tabs:
+            practice.tab(handlers.service)
+            mock_exam.tab(handlers.service, page)
+            flashcards.tab(handlers.service)
+            progress.tab(handlers.service)
         gr.HTML(
             '<aside id="passage" aria-label="Cited passage" hidden><button type="button" id="passage-close" aria-label="Close passage">×</button>'
             '<div id="passage-body" tabindex="-1"></div></aside>',
@@ -78,31 +84,31 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
 
         def opened(kept: str, request: gr.Request) -> tuple[str, str]:
             kept = kept or conversations.new_id()
-            return kept, handlers.show(kept, _learner(request))
+            return kept, handlers.show(kept, visitor.learner(request))
 
         def asked(question: str, kept: str, chosen: str | None, request: gr.Request) -> Iterator[tuple[object, object]]:
             if not kept:
                 # The page is still being opened, and would forget a question that belongs to no conversation.
                 yield gr.skip(), question
                 return
-            for frame, html in enumerate(handlers.respond(question, kept, chosen, _learner(request))):
+            for frame, html in enumerate(handlers.respond(question, kept, chosen, visitor.learner(request))):
                 yield html, gr.skip() if frame else ""  # emptied once: what is typed meanwhile stays
 
         def again(kept: str, chosen: str | None, request: gr.Request) -> Iterator[str]:
-            learner = _learner(request)
+            learner = visitor.learner(request)
             yield from handlers.respond(handlers.take_back(kept, learner), kept, chosen, learner)
 
         def cleared(kept: str, request: gr.Request) -> str:
-            return handlers.clear(kept, _learner(request))
+            return handlers.clear(kept, visitor.learner(request))
 
         def remembered(request: gr.Request) -> tuple[str, dict[str, object], dict[str, object]]:
-            return handlers.remembered(_learner(request)), gr.update(visible=True), gr.update(visible=False)
+            return handlers.remembered(visitor.learner(request)), gr.update(visible=True), gr.update(visible=False)
 
         def unsure() -> tuple[dict[str, object], dict[str, object]]:
             return gr.update(visible=False), gr.update(visible=True)
 
         def forgotten_me(kept: str, request: gr.Request) -> tuple[str, str, str, dict[str, object], dict[str, object]]:
-            told_html = handlers.forget_me(kept, _learner(request))
+            told_html = handlers.forget_me(kept, visitor.learner(request))
             kept = conversations.new_id()
             return kept, handlers.show(kept), told_html, gr.update(visible=True), gr.update(visible=False)
 
@@ -112,8 +118,8 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
             return gr.update(choices=names, value=chosen if chosen in names else usual)
 
         def edited(kept: str, request: gr.Request) -> tuple[str, str]:
-            question = handlers.take_back(kept, _learner(request))
-            return handlers.show(kept, _learner(request)), question
+            question = handlers.take_back(kept, visitor.learner(request))
+            return handlers.show(kept, visitor.learner(request)), question
 
         def added(path: str | None) -> tuple[str, dict[str, object], None]:
             told_html = handlers.upload(path, Path(path).name) if path else ""
@@ -144,8 +150,3 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
         gr.Timer(2).tick(handlers.status, None, status, **quiet)
     built: gr.Blocks = page
     return built
-
-
-def _learner(request: gr.Request) -> str:
-    """Whoever logged in; without a login all browsers are one learner's."""
-    return str(request.username or ME)

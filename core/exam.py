@@ -6,6 +6,7 @@ statements for Experimentation: the 3.x numbers are this project's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 AS_OF = "2026-11"
@@ -114,3 +115,13 @@ DOMAINS: tuple[Domain, ...] = (
 )
 
 TASKS: dict[str, Task] = {task.id: task for domain in DOMAINS for task in domain.tasks}
+
+
+def apportion(n: int, weights: Sequence[float]) -> list[int]:
+    """n shared out by weight, by largest remainder (Hamilton's method)."""
+    exact = [n * w / sum(weights) for w in weights]
+    found = [int(e) for e in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: (found[i] - exact[i], i))
+    for i in by_remainder[: n - sum(found)]:
+        found[i] += 1
+    return found

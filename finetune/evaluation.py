@@ -5,6 +5,7 @@ Every model gets the same prompts; figures come with 95 % bootstrap intervals ov
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,8 +108,12 @@ def evaluate(client: ChatClient, cases: Sequence[Case], path: Path, concurrency:
         return {"id": case.id, "suite": case.suite, "text": text, "refused": prompts.declined(text)}
 
     model = client.endpoint.model
-    jobs = {f"{model} {case.suite} {case.id}": case for case in cases}
+    jobs = {f"{model} {case.suite} {case.id} {_digest(case)}": case for case in cases}
     return list(journal.each(one, jobs, path, label=model, unit="case", concurrency=concurrency).values())
+
+
+def _digest(case: Case) -> str:
+    return hashlib.sha256("\0".join(m.content for m in case.messages).encode()).hexdigest()[:12]
 
 
 def summary(cases: Sequence[Case], rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Interval]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, cycle
 from typing import TYPE_CHECKING
 
-from core.exam import DOMAINS, TASKS
+from core.exam import DOMAINS, TASKS, apportion
 from core.types import Chunk
 from rag.chunking import sentences
 from rag.notes import listed
@@ -32,16 +32,6 @@ class Slot:
     bloom: str
     answers: int
     place: int
-
-
-def apportion(n: int, weights: Sequence[float]) -> list[int]:
-    """n shared out by weight, by largest remainder (Hamilton's method)."""
-    exact = [n * w / sum(weights) for w in weights]
-    found = [int(e) for e in exact]
-    by_remainder = sorted(range(len(exact)), key=lambda i: (found[i] - exact[i], i))
-    for i in by_remainder[: n - sum(found)]:
-        found[i] += 1
-    return found
 
 
 def slots(n: int, domain: int | None = None, task: str | None = None) -> list[Slot]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agents.errors import ToolError
 from agents.learners import Learner, Mark
 from agents.tools.finding import Finding
-from core.exam import DOMAINS, TASKS, Domain
+from core.exam import DOMAINS, TASKS, Domain, apportion
 
 MAX_DAYS = 60
 
@@ -38,7 +38,7 @@ def study_plan(learner: Learner, days: int) -> Finding:
         order = sorted(DOMAINS, key=lambda d: -need[d.number])
         text = "One day: review " + ", then ".join(d.name for d in order[:3]) + ", then a mock exam of 50 questions."
         return Finding(text, final=True)
-    slots = _shares({d.number: need[d.number] for d in DOMAINS}, days - 1)
+    slots = dict(zip(need, apportion(days - 1, list(need.values())), strict=True))
     lines = [f"A plan for {days} days, by the exam's weights" + (" and your results so far:" if last else ":")]
     day = 1
     for domain in sorted(DOMAINS, key=lambda d: -need[d.number]):
@@ -70,13 +70,3 @@ def _mastery(domain: Domain, marks: list[Mark]) -> float:
     """Share of right answers, drawn to a half while there are few (Laplace)."""
     mine = [m for m in marks if m.task.startswith(f"{domain.number}.")]
     return (sum(m.correct for m in mine) + 1) / (len(mine) + 2)
-
-
-def _shares(need: dict[int, float], days: int) -> dict[int, int]:
-    """Whole days in proportion to need, by largest remainder."""
-    total = sum(need.values())
-    exact = {k: days * v / total for k, v in need.items()}
-    whole = {k: int(v) for k, v in exact.items()}
-    for k in sorted(exact, key=lambda k: whole[k] - exact[k])[: days - sum(whole.values())]:
-        whole[k] += 1
-    return whole

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 
 from agents.bank import OPTION_LETTERS, Bank, Question
 from agents.errors import ToolError
 from agents.learners import Learner
+from agents.study import practice
 from agents.tools.finding import Finding
 from rag.retriever import Retriever
 
@@ -37,8 +39,7 @@ def grade_answer(bank: Bank, learner: Learner, question_id: str, letters: str) -
     given = chosen_letters(letters, len(question.options))
     if not given:
         raise ToolError(f"reply with a letter, {OPTION_LETTERS[0]} to {OPTION_LETTERS[len(question.options) - 1]}")
-    right = given == set(question.correct)
-    learner.mark(question.id, question.task, question.source.doc_id, right)
+    right = practice.grade(learner, question, given, time.time())
     lines = [
         f"{'Right' if right else 'Not quite'}: the answer is {question.letters}. {question.explanation}",
         *(

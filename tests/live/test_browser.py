@@ -21,7 +21,7 @@ from core.paths import ROOT
 from serving.adapters import Adapter
 from serving.weights import ensure
 from tests import tiny
-from tests.browser import ask, browser
+from tests.browser import ask, begin, browser
 from tests.conftest import NOTES, write_notes
 from tests.live.conftest import MODEL
 
@@ -174,9 +174,11 @@ def test_it_fits_a_phone_in_light_and_dark(page: Page) -> None:
 
 
 def test_a_killed_model_server_is_said_and_comes_back(page: Page, app: tuple[str, subprocess.Popen[str]]) -> None:
-    page.fill("#box textarea", "Explain LoRA, merging adapters and Triton's ports")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(".prose.streaming", timeout=300_000)
+    for question in QUESTIONS:  # one that is answered at some length
+        begin(page, question)
+        page.locator(".turn").last.locator(".prose.streaming, .trace").first.wait_for(timeout=300_000)
+        if page.locator(".turn").last.locator(".prose.streaming").count():
+            break
     for process in psutil.Process(app[1].pid).children(recursive=True):
         if "vllm" in " ".join(process.cmdline()).lower() or "VLLM" in process.name():
             process.kill()
