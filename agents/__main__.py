@@ -1,10 +1,10 @@
-"""`python -m agents ask | quiz | serve | mcp | forget`: the tutor on the terminal, as an OpenAI endpoint, as an MCP server."""
+"""`python -m agents ask | quiz | export | import | serve | mcp | forget`: the tutor on the terminal, as an OpenAI endpoint, as an MCP server; its questions to and from other programs."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,14 +43,28 @@ def main() -> None:
     quiz.add_argument("--rotations", type=int, default=2, help="orders of the options a solver is asked in; default 2")
     quiz.add_argument("--out", type=Path, required=True, metavar="FILE", help="the new questions, as JSON lines")
     quiz.set_defaults(act=_quiz)
+    export = commands.add_parser("export", help="practice questions for Anki, Moodle or a spreadsheet")
+    export.add_argument("file", type=Path, metavar="FILE", help=".apkg (Anki), .gift (Moodle), .csv or .jsonl")
+    export.add_argument("--bank", type=Path, nargs="+", metavar="PATH", help="files or folders; default data/questions")
+    export.add_argument("--domain", type=int, help="those of this domain alone")
+    export.set_defaults(act=_export)
+    bring = commands.add_parser(
+        "import",
+        help="questions from such a file, through the gates of written ones; a killed run goes on where it was",
+    )
+    bring.add_argument("file", type=Path, metavar="FILE", help=".apkg (Anki), .gift or .txt (Moodle), .csv or .jsonl")
+    bring.add_argument("--out", type=Path, required=True, metavar="BANK.jsonl", help="the questions that got in")
+    bring.add_argument("--no-model", action="store_true", help="run the gates alone that need no model")
+    bring.add_argument("--rotations", type=int, default=2, help="orders of the options a solver is asked in; default 2")
+    bring.set_defaults(act=_import)
     forget = commands.add_parser("forget", help="delete all conversations and results of a learner")
     forget.set_defaults(act=_forget)
     for command in (ask, forget):
         command.add_argument("--learner", default="me")
-    for command in (ask, quiz, serve, mcp):
+    for command in (ask, quiz, bring, serve, mcp):
         command.add_argument("--index", type=Path, metavar="DIR", help="default var/index")
         command.add_argument("--model", metavar="NAME|URL", help="default: the one being served")
-    for command in (ask, quiz, serve, mcp, forget):
+    for command in (ask, quiz, export, bring, serve, mcp, forget):
         command.add_argument("--config", type=Path, help="YAML of agent settings")
         command.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting, like limits.seconds=60"
@@ -103,6 +117,54 @@ def _quiz(args: Namespace) -> None:
         print(f"  {gate:16} {passed} of {came} drafts passed")
 
 
+def _export(args: Namespace) -> None:
+    from agents.exchange import formats
+    from core.exam import DOMAINS
+
+    if args.domain is not None and args.domain not in {d.number for d in DOMAINS}:
+        raise ConfigError(f"--domain {args.domain}: the exam's domains are 1 to {len(DOMAINS)}")
+    if args.file.exists():
+        raise ConfigError(f"{args.file}: already there. Remove it first, or choose another FILE")
+    everything = formats.questions(args.bank or [_settings(args).bank])
+    found = [q for q in everything if args.domain in (None, q.domain)]
+    if not found:
+        raise ConfigError("no questions to export there. Choose another --bank or --domain")
+    formats.write(found, args.file)
+    print(f"{args.file}: {len(found)} questions, {args.file.stat().st_size / 1000:.0f} kB")
+
+
+def _import(args: Namespace) -> None:
+    from agents.bank import Bank
+    from agents.exchange import formats
+    from agents.exchange.imports import admit
+    from rag.retriever import Retriever
+    from serving.connect import connect
+
+    if args.rotations < 1:
+        raise ConfigError("--rotations must be at least 1")
+    if args.out.suffix != ".jsonl":
+        raise ConfigError(f"{args.out}: a bank is a .jsonl file. Choose another --out")
+    if args.out.exists():
+        raise ConfigError(f"{args.out}: already there. Remove it first, or choose another --out")
+    if args.no_model and args.model:
+        raise ConfigError("--no-model asks no model: leave out --model")
+    rows, bank = formats.read(args.file), Bank.open(_settings(args).bank)
+    known = [row["id"] for row in rows if row["id"] in bank.questions]
+    if known and args.out.resolve().parent == _settings(args).bank.resolve():
+        raise ConfigError(f"{args.out}: the bank there holds {known[0]!r} already. Choose an --out in another folder")
+    with ExitStack() as stack:
+        retriever = Retriever.open(_index(args))
+        client = None if args.no_model else stack.enter_context(connect(args.model))
+        found = admit(rows, retriever, list(bank.questions.values()), args.out, client, args.rotations)
+    print(f"{args.out}: {len(found.kept)} of {len(rows)} questions got in")
+    for dropped in found.dropped:
+        print(f"  {dropped.id}: dropped at {dropped.gate}: {dropped.trouble}")
+    if found.updates:
+        print(f"  of questions the bank holds, to be replaced there: {', '.join(found.updates)}")
+    if found.not_run:
+        print(f"not run, for want of a model: {', '.join(found.not_run)}")
+
+
 def _serve(args: Namespace) -> None:
     import uvicorn
 
@@ -140,17 +202,22 @@ def _settings(args: Namespace) -> AgentSettings:
     return load(AgentSettings, args.config, args.set)
 
 
+def _index(args: Namespace) -> Path:
+    from core.paths import var_dir
+
+    index: Path = args.index or var_dir() / "index"
+    if not index.exists():
+        raise ConfigError(f"{index}: no index there. Run: python -m rag build --source data/corpus --index {index}")
+    return index
+
+
 @contextmanager
 def _tutor(args: Namespace) -> Iterator[Tutor]:
     from agents.tutor import Tutor
-    from core.paths import var_dir
     from rag.retriever import Retriever
     from serving.connect import connect
 
-    settings = _settings(args)
-    index = args.index or var_dir() / "index"
-    if not index.exists():
-        raise ConfigError(f"{index}: no index there. Run: python -m rag build --source data/corpus --index {index}")
+    settings, index = _settings(args), _index(args)
     with connect(args.model) as client:
         tutor = Tutor(Retriever.open(index), client, settings)
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,3 +114,8 @@ def question(row: Mapping[str, Any]) -> Question:
         Source(str(source["doc_id"]), int(source["start"]), int(source["end"]), str(source["quote"])),
         dict(row.get("checks", {})),
     )  # fmt: skip
+
+
+def row_of(q: Question) -> str:
+    """The question as a line of a bank."""
+    return json.dumps(asdict(q), ensure_ascii=False)

@@ -1,137 +1,131 @@
-"""`python -m eval run agent-tasks | attacks | claims | bank`: one JSON line a case, a table at the end."""
+"""`python -m eval run SUITE… | compare BEFORE AFTER | report DIR`: what is true of the tutor, as figures one can act on."""
 
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from core import journal
 from core.cli import Parser, run
 from core.errors import ConfigError
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-SUITES = {"agent-tasks": "agent_tasks.jsonl", "attacks": "attacks.jsonl", "claims": "claims.jsonl"}
+SUITE_NAMES = (
+    "retrieval, claims, answers, refusal, exam, agent-tasks, plain-tasks, attacks, bank, bank-solved, finetune, speed"
+)
 
 
 def main() -> None:
     """Parses the command line and runs one command."""
     parser = Parser(prog="python -m eval", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    suite = commands.add_parser("run", help="run a suite; a killed one goes on where it was")
-    suite.add_argument("suite", choices=[*SUITES, "bank"])
-    suite.add_argument(
-        "--models", nargs="*", default=[], metavar="NAME", help="models of the endpoint; default its base"
+    suites = commands.add_parser("run", help="run suites; a killed run goes on where it was")
+    suites.add_argument("suites", nargs="+", metavar="SUITE", help=f"{SUITE_NAMES}; or all")
+    suites.add_argument("--model", metavar="NAME|DIR|RUN|URL", help="default: the one being served")
+    suites.add_argument("--served", metavar="NAME", help="a name of that endpoint, an adapter's say; default its first")
+    suites.add_argument("--index", type=Path, metavar="DIR", help="default var/index")
+    suites.add_argument("--data", action="append", default=[], metavar="SUITE=PATH", help="your own cases for a suite")
+    suites.add_argument("--quick", action="store_true", help="a few dozen cases of each suite: minutes on 2 cores")
+    suites.add_argument("--limit", type=int, metavar="N", help="so many cases of each group")
+    suites.add_argument(
+        "--concurrency", type=int, default=1, metavar="N", help="cases in flight; their times then overlap"
     )
-    suite.add_argument("--endpoint", metavar="URL", help="default: the one being served")
-    suite.add_argument("--index", type=Path, metavar="DIR", help="default var/index")
-    suite.add_argument("--limit", type=int, help="so many cases of each kind")
-    suite.add_argument("--concurrency", type=int, default=1, help="cases in flight; their times then overlap")
-    suite.add_argument("--plain", action="store_true", help="plain `rag ask` beside the agent")
-    suite.add_argument(
-        "--bank", type=Path, nargs="+", metavar="FILE|DIR", help="banks of questions; default data/questions"
-    )
-    suite.add_argument("--solve", action="store_true", help="also let the model sit the bank's questions")
-    suite.add_argument(
-        "--rotations", type=int, help="orders of the options asked; default as many as there are options"
-    )
-    suite.add_argument("--out", type=Path, required=True, metavar="DIR")
-    suite.set_defaults(act=_run)
+    suites.add_argument("--judge", action="store_true", help="let the model judge each cited sentence as well")
+    suites.add_argument("--rotations", type=int, metavar="N", help="orders in which options are asked; default all")
+    suites.add_argument("--price-per-hour", type=float, metavar="USD", help="of this machine, for the cost of answers")
+    suites.add_argument("--seed", type=int, default=0)
+    suites.add_argument("--fresh", action="store_true", help="run cases again that are kept from earlier runs")
+    suites.add_argument("--baseline", type=Path, metavar="DIR", help="an earlier run to show beside this one")
+    suites.add_argument("--out", type=Path, required=True, metavar="DIR")
+    suites.set_defaults(act=_run)
+    two = commands.add_parser("compare", help="two runs; exit code 1 where the second is worse")
+    two.add_argument("before", type=Path, metavar="BEFORE")
+    two.add_argument("after", type=Path, metavar="AFTER")
+    two.add_argument("--threshold", type=float, default=0.0, help="a smaller difference is none (default 0)")
+    two.set_defaults(act=_compare)
+    again = commands.add_parser("report", help="write report.html and summary.md of a run again")
+    again.add_argument("folder", type=Path, metavar="DIR")
+    again.add_argument("--baseline", type=Path, metavar="DIR")
+    again.set_defaults(act=_report)
     args = parser.parse_args()
     args.act(args)
 
 
-def _out(args: Namespace, name: str) -> Path:
-    """The file of one contender's rows; says so where some are there."""
-    out: Path = args.out / f"{name.replace('/', '_')}.jsonl"
-    if kept := len(journal.read(out)):
-        print(f"{out}: {kept} cases kept from an earlier run. Choose another --out to run them again", file=sys.stderr)
-    return out
-
-
 def _run(args: Namespace) -> None:
-    from agents.config import AgentSettings
-    from core.paths import ROOT, var_dir
-    from eval.suites import agent
-    from rag.retriever import Retriever
+    from core.paths import var_dir
+    from eval import running
+    from eval.suite import Bench
+    from eval.suites import chosen
     from serving.connect import connect
 
-    if args.limit is not None and args.limit < 1:
-        raise ConfigError("--limit must be at least 1")
-    if args.concurrency < 1:
-        raise ConfigError("--concurrency must be at least 1")
-    if args.suite == "bank":
-        _bank(args)
-        return
-    rows = agent.cases(ROOT / "data" / "eval" / SUITES[args.suite], args.limit)
-    if args.suite == "claims":
-        _claims(args, rows)
-        return
-    index = args.index or var_dir() / "index"
-    if not index.exists():
-        raise ConfigError(f"{index}: no index there. Run: python -m rag build --source data/corpus --index {index}")
-    retriever = Retriever.open(index)
-    measured = {}
-    with connect(args.endpoint) as client:
-        for model in args.models or [client.endpoint.model]:
-            asked = client.asking(model)
-            runs = {"agent": agent.by_agent(retriever, asked, AgentSettings())}
-            if args.plain:
-                runs["plain"] = agent.by_retrieval(retriever, asked)
-            for kind, one in runs.items():
-                name = f"{kind}, {model}"
-                out = _out(args, f"{args.suite}-{kind}-{model}")
-                measured[name] = agent.measure(one, rows, out, args.concurrency)
-    print("\n".join(agent.table(measured)))
-    past = sum(bool(row.get("past_bound")) for found in measured.values() for row in found)
-    print(f"\nruns past a bound: {past}")
+    wanted = chosen(args.suites)
+    for name in ("limit", "concurrency", "rotations"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise ConfigError(f"--{name} must be at least 1")
+    data = _data(args.data)
+    if args.baseline:
+        from eval.compare import read
 
-
-def _claims(args: Namespace, rows: list[dict[str, Any]]) -> None:
-    from agents.config import AgentSettings
-    from eval.suites import agent, claims
-    from serving.connect import connect
-
-    measured = {"words in common": [claims.by_words(row) for row in rows]}
-    with connect(args.endpoint) as client:
-        for model in args.models or [client.endpoint.model]:
-            out = _out(args, f"claims-{model}")
-            measured[model] = agent.measure(claims.by_model(client.asking(model)), rows, out, args.concurrency)
-    print("\n".join(claims.table(measured, AgentSettings().verify_at)))
-
-
-def _bank(args: Namespace) -> None:
-    import json
-
-    from core import files
-    from core.paths import CORPUS, ROOT
-    from eval.suites import bank
-    from rag.building import open_embedder
-    from rag.config import IndexSettings
-    from rag.documents import load_sources
-    from serving.connect import connect
-
-    banks = {str(path): bank.load(path) for path in args.bank or [ROOT / "data" / "questions"]}
-    documents = {document.doc_id: document for document in load_sources([CORPUS])}
-    embedder = open_embedder(IndexSettings())
-    measured = {
-        name: bank.shape(questions)
-        | bank.in_sources(questions, documents)
-        | bank.repeated(questions, lambda texts: embedder.encode(texts, tokens=False)[0])
-        for name, questions in banks.items()
+        read(args.baseline)  # said before hours of work
+    options = {
+        name: value
+        for name in ("judge", "rotations", "price_per_hour")
+        if (value := getattr(args, name)) not in (None, False)
     }
-    if args.solve:
-        with connect(args.endpoint) as client:
-            for model in args.models or [client.endpoint.model]:
-                for name, questions in banks.items():
-                    asked = questions if args.limit is None else questions[:: -(-len(questions) // args.limit)]
-                    out = _out(args, f"bank-{model}-{Path(name).stem}")
-                    found = bank.solved(asked, documents, client.asking(model), out, args.rotations, args.concurrency)
-                    measured[name] |= {f"{figure}, {model}": value for figure, value in found.items()}
-    files.write(args.out / "bank.json", json.dumps(measured, indent=1, ensure_ascii=False))
-    print("\n".join(bank.table(measured)))
+    index = args.index or var_dir() / "index"
+    asks = any("model" in suite.needs for suite in wanted)
+    with connect(args.model) if asks else nullcontext() as client:
+        if client is not None and args.served:
+            client = client.asking(args.served)
+        bench = Bench(
+            index, client, quick=args.quick, limit=args.limit, data=data, options=options, concurrency=args.concurrency,
+            seed=args.seed,
+        )  # fmt: skip
+        if any("index" in suite.needs for suite in wanted):
+            _ = bench.retriever  # a missing index is said before anything runs
+        result = running.run(wanted, bench, args.out, args.fresh)
+    _write(args.out, args.baseline)
+    ended = [found["note"] for found in result["suites"].values() if found["note"]]
+    for note in ended:
+        print(f"note: {note}", file=sys.stderr)
+    if ended:
+        raise SystemExit(1)
+
+
+def _compare(args: Namespace) -> None:
+    from eval import compare, report
+    from eval.suites import SUITES
+
+    found = compare.compare(SUITES, args.before, args.after, args.threshold)
+    print("\n".join(report.differences(found)))
+    if any(d.verdict == "worse" for d in found):
+        raise SystemExit(1)
+
+
+def _report(args: Namespace) -> None:
+    _write(args.folder, args.baseline)
+
+
+def _write(folder: Path, baseline: Path | None) -> None:
+    from eval import report
+
+    print(report.write(folder, baseline))
+    print(f"{folder}/report.html, summary.md, result.json, rows/", file=sys.stderr)
+
+
+def _data(given: list[str]) -> dict[str, Path]:
+    found = {}
+    for item in given:
+        name, _, path = item.partition("=")
+        if not name or not path:
+            raise ConfigError(f"--data is written SUITE=PATH (got {item!r})")
+        if not Path(path).exists():
+            raise ConfigError(f"{path}: no such file or folder")
+        found[name] = Path(path)
+    return found
 
 
 if __name__ == "__main__":

@@ -21,9 +21,11 @@ def train(config: str, overrides: Sequence[str], dry_run: bool) -> None:
     from finetune import dataset, memory, run
     from finetune.model import base_folder, load_tokenizer
 
+    # The quick before the slow: a missing file or model is said before any library is imported.
+    rows = dataset.read(settings)
     folder = base_folder(settings.model_name_or_path)
     tokenizer = load_tokenizer(folder)
-    split = dataset.load(settings, tokenizer)
+    split = dataset.tokenized(rows, settings, tokenizer)
     if split.overlong:
         print(
             f"note: {len(split.overlong)} rows longer than max_length ({settings.max_length}) are left out, "

@@ -52,11 +52,31 @@ class Split:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The conversations of a run's files, and the files' sha256."""
+
+    train: list[Conversation]
+    held_out: list[Conversation]
+    sha256: str
+
+
 def load(settings: FinetuneSettings, tokenizer: PreTrainedTokenizerBase) -> Split:
     """All data of a run, tokenised and split. Raises DatasetError."""
+    return tokenized(read(settings), settings, tokenizer)
+
+
+def read(settings: FinetuneSettings) -> Rows:
+    """The files' conversations; needs no model, so that a mistake in them is said at once. Raises DatasetError."""
     digest = hashlib.sha256()
     rows = [row for path in settings.datasets for row in _read(path, digest)]
     held_out = [row for path in settings.eval_datasets for row in _read(path, digest)]
+    return Rows(rows, held_out, digest.hexdigest())
+
+
+def tokenized(found: Rows, settings: FinetuneSettings, tokenizer: PreTrainedTokenizerBase) -> Split:
+    """The rows as samples to train on and to validate on. Raises DatasetError."""
+    rows, held_out = found.train, found.held_out
     if not held_out and settings.val_size:
         rows, held_out = split_off(rows, settings.val_size, settings.seed)
     if settings.max_samples is not None:
@@ -70,7 +90,7 @@ def load(settings: FinetuneSettings, tokenizer: PreTrainedTokenizerBase) -> Spli
         raise DatasetError(
             f"{settings.datasets[0]}: every row is longer than max_length ({settings.max_length} tokens). Raise it"
         )
-    return Split(tuple(train), tuple(validation), tuple(overlong), digest.hexdigest())
+    return Split(tuple(train), tuple(validation), tuple(overlong), found.sha256)
 
 
 def split_off(

@@ -20,16 +20,16 @@ def merge(folder: Path, out: Path | None = None) -> tuple[Path, float]:
     A 4-bit base is merged into the 16-bit one: the rounding it trained with is then gone, so the difference is taken
     against the adapter on that same 16-bit base. TrainingError where merged and adapter disagree; nothing is kept then.
     """
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
     settings = run.settings_of(folder)
     adapter = run.adapter_of(folder)
     out = out or folder / "merged"
     if out.exists():
         raise TrainingError(f"{out}: already there. Remove it first, or choose another --out")
     base = base_folder(settings.model_name_or_path)
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
     tokenizer = load_tokenizer(base)
     model = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True), str(adapter)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 import time
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from core import files
+from core import files, provenance
 from core.config import load
 from core.errors import TrainingError
-from core.paths import ROOT
 from finetune.config import FinetuneSettings
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "numpy")
@@ -41,13 +38,14 @@ def prepare(settings: FinetuneSettings, data_sha256: str) -> Path:
         raise TrainingError(f"{folder}: is not empty and not a run. Choose another: output_dir=runs/NAME")
     folder.mkdir(parents=True, exist_ok=True)
     files.write(folder / "settings.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+    git_commit, changed = provenance.commit()
     facts = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_changed": bool(_git("status", "--porcelain")),
+        "git_commit": git_commit,
+        "git_changed": changed,
         "data_sha256": data_sha256,
         "seed": settings.seed,
-        "libraries": _versions(),
+        "libraries": provenance.versions(LIBRARIES),
         "python": platform.python_version(),
         "machine": platform.processor() or platform.machine(),
     }
@@ -123,22 +121,3 @@ def _put_aside(folder: Path) -> None:
     while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
     folder.rename(aside)
-
-
-def _git(*command: str) -> str:
-    try:
-        return subprocess.run(
-            ["git", *command], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found

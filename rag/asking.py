@@ -31,9 +31,7 @@ def read_questions(path: Path) -> list[Question]:
     questions: dict[str, Question] = {}
     for number, row in files.read_jsonl(path):
         where = f"{path}:{number}"
-        if not isinstance(row.get("_id"), str | int) or not isinstance(row.get("text"), str) or not row["text"].strip():
-            raise DocumentError(f"{where}: a question row needs `_id` and a non-empty text value for `text`")
-        question = Question(str(row["_id"]), row["text"], _contexts(row, where), _history(row, where))
+        question = question_of(row, where)
         if question.id in questions:
             raise DocumentError(f"{where}: question id {question.id!r} appears twice")
         questions[question.id] = question
@@ -42,12 +40,19 @@ def read_questions(path: Path) -> list[Question]:
     return list(questions.values())
 
 
+def question_of(row: dict[str, Any], where: str) -> Question:
+    """One row as a question; DocumentError where it is none."""
+    if not isinstance(row.get("_id"), str | int) or not isinstance(row.get("text"), str) or not row["text"].strip():
+        raise DocumentError(f"{where}: a question row needs `_id` and a non-empty text value for `text`")
+    return Question(str(row["_id"]), row["text"], _contexts(row, where), _history(row, where))
+
+
 def answer_file(answerer: Answerer, questions: Sequence[Question], out: Path, concurrency: int) -> None:
     """Answers all questions into `out`. Finished rows wait in `out.partial`, so that a killed run goes on where it was."""
     partial = out.with_name(out.name + ".partial")
     keys = {q.id: _key(answerer, q) for q in questions}
     done = journal.each(
-        lambda q: to_row(q.id, _answer(answerer, q)),
+        lambda q: to_row(q.id, answer_one(answerer, q)),
         {keys[q.id]: q for q in questions},
         partial,
         label="answering",
@@ -89,7 +94,8 @@ def to_row(question_id: str, answer: Answer) -> dict[str, Any]:
     }
 
 
-def _answer(answerer: Answerer, question: Question) -> Answer:
+def answer_one(answerer: Answerer, question: Question) -> Answer:
+    """The answer to one row, over its own contexts where it has some. Raises ServingError."""
     return answerer.answer([*question.history, Message("user", question.text)], contexts=question.contexts)
 
 

@@ -192,6 +192,16 @@ class ChatClient:
             quick = self._openai.with_options(timeout=self.endpoint.connect_timeout_s, max_retries=0)
             return [model.id for model in quick.models.list().data]
 
+    def card(self) -> dict[str, Any]:
+        """What the endpoint says of the model beside its name (vLLM: `root`, the weights' place, and `parent`). Raises ServingError."""
+        with self._errors():
+            quick = self._openai.with_options(timeout=self.endpoint.connect_timeout_s, max_retries=0)
+            found = next((m for m in quick.models.list().data if m.id == self.endpoint.model), None)
+        if found is None:
+            raise ServingError(f"{self.endpoint.base_url}: serves no model {self.endpoint.model!r}")
+        row = found.to_dict()
+        return {key: row[key] for key in ("id", "root", "parent", "max_model_len") if row.get(key) is not None}
+
     def healthy(self) -> bool:
         """Whether the endpoint lists its models within the connect timeout."""
         try:

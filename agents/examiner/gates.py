@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from serving.client import ChatClient
 
 NEAR = 0.9  # cosine to a question of the bank, above which it is the same one
+WITH_MODEL = ("open book", "closed book", "options only", "second key")  # the gates that ask one, after all others
 _SURE = 0.45  # probability of the key from the options alone, from which it is no accident
 _DEFENSIBLE = 0.5  # support of a distractor from the passage, from which it may be right too
 
@@ -33,11 +34,14 @@ class Verdict:
 def judge(
     question: Question,
     document: Document,
-    client: ChatClient,
+    client: ChatClient | None,
     nearest: Callable[[Question], float],
     rotations: int | None = None,
 ) -> Iterator[Verdict]:
-    """The verdicts one after another, to the first that fails. Raises ServingError."""
+    """The verdicts one after another, to the first that fails; without a client those alone that need none.
+
+    Raises ServingError.
+    """
     for verdict in _verdicts(question, document, client, nearest, rotations):
         yield verdict
         if not verdict.passed:
@@ -52,7 +56,7 @@ def text_of(question: Question) -> str:
 def _verdicts(
     q: Question,
     document: Document,
-    client: ChatClient,
+    client: ChatClient | None,
     nearest: Callable[[Question], float],
     rotations: int | None,
 ) -> Iterator[Verdict]:
@@ -62,6 +66,8 @@ def _verdicts(
     yield Verdict("cues", found, not found, f"the options give the key away ({', '.join(found)})")
     near = nearest(q)
     yield Verdict("near-duplicate", round(near, 3), near <= NEAR, "it asks what another question of the bank asks")
+    if client is None:
+        return
     text = passage(q.source, document)
     open_book = solver.probabilities(client, q, "open book", text, rotations)
     read = _on_key(q, open_book)

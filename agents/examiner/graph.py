@@ -5,7 +5,6 @@ write → judge → (write → judge) → explain. `generate` runs it over a pla
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from langgraph.runtime import Runtime  # read by LangGraph from the nodes' annotations
 
-from agents.bank import Question, question
+from agents.bank import Question, question, row_of
 from agents.errors import AgentError
 from agents.examiner import gates, writer
+from agents.examiner.known import Known
 from agents.examiner.plan import Slot, passages
 from core import files, journal
 from core.types import Chunk
@@ -52,24 +52,6 @@ class State(TypedDict, total=False):
     verdicts: list[gates.Verdict]
     tried: list[dict[str, Any]]
     kept: Question | None
-
-
-class Known:
-    """The questions there are, as vectors of stem and key."""
-
-    def __init__(self, retriever: Retriever) -> None:
-        self._embedder = retriever.embedder
-        self._vectors: list[Any] = []
-
-    def add(self, questions: Sequence[Question]) -> None:
-        """Takes in more of them."""
-        if questions:
-            self._vectors.append(self._embedder.encode([gates.text_of(q) for q in questions], tokens=False)[0])
-
-    def nearest(self, question: Question) -> float:
-        """The cosine to the nearest; 0 where there is none."""
-        vector = self._embedder.encode([gates.text_of(question)], tokens=False)[0][0]
-        return max((float((held @ vector).max()) for held in self._vectors), default=0.0)
 
 
 def attempt(desk: Desk, slot: Slot, chunk: Chunk) -> tuple[Question | None, list[dict[str, Any]]]:
@@ -124,11 +106,6 @@ def generate(
     files.write(out, "".join(f"{row_of(q)}\n" for q in kept))
     partial.unlink()
     return list(rows.values())
-
-
-def row_of(q: Question) -> str:
-    """The question as a line of a bank."""
-    return json.dumps(asdict(q), ensure_ascii=False)
 
 
 def yields(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -53,8 +54,9 @@ def write(client: ChatClient, slot: Slot, chunk: Chunk, trouble: Sequence[str] =
         place = min(slot.place + n * 2, len(options))
         options.insert(place, option)
         correct.append(place)
+    name = hashlib.sha256("\0".join([stem, *sorted(options)]).encode()).hexdigest()[:10]
     return Question(
-        f"new-{slot.number:04d}", slot.domain, slot.task, slot.difficulty, slot.bloom, stem, tuple(options),
+        f"new-{name}", slot.domain, slot.task, slot.difficulty, slot.bloom, stem, tuple(options),
         tuple(sorted(correct)), "", (), Source(chunk.doc_id, start, start + len(quote), quote), {},
     )  # fmt: skip
 

@@ -3,44 +3,44 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.config import AgentSettings
 from agents.tutor import Tutor
-from core import files, journal
-from core.errors import GenlError, ServingError
+from core import files
+from core.paths import ROOT
 from core.types import Answer, Message
 from eval.checks import Outcome, failed
+from eval.metrics import mean, quantile
+from eval.suite import Bench, Case, Metric, Row, Suite, metric
 from rag.answering import Answerer
 from rag.retriever import Retriever
 
 if TYPE_CHECKING:
     from serving.client import ChatClient
 
-Row = dict[str, Any]
+
+def tasks(bench: Bench) -> list[Case]:
+    """The committed agent tasks, by kind; or those of the file given."""
+    return _cases(bench, "agent-tasks", "agent_tasks.jsonl")
 
 
-def cases(path: Path, limit: int | None = None) -> list[Row]:
-    """The cases of a file; with a limit as many of each kind."""
-    rows = [row for _, row in files.read_jsonl(path)]
-    if limit is None:
-        return rows
-    taken: dict[str, int] = {}
-    found = []
-    for row in rows:
-        taken[row["kind"]] = taken.get(row["kind"], 0) + 1
-        if taken[row["kind"]] <= limit:
-            found.append(row)
-    return found
+def attacks(bench: Bench) -> list[Case]:
+    """The committed attacks, by kind; or those of the file given."""
+    return _cases(bench, "attacks", "attacks.jsonl")
 
 
-def by_agent(retriever: Retriever, client: ChatClient, settings: AgentSettings) -> Callable[[Row], Row]:
+def _cases(bench: Bench, name: str, file: str) -> list[Case]:
+    path = bench.data.get(name, ROOT / "data" / "eval" / file)
+    return bench.take([{**row, "group": row["kind"]} for _, row in files.read_jsonl(path)], 24)
+
+
+def by_agent(retriever: Retriever, client: ChatClient, settings: AgentSettings) -> Callable[[Case], Row]:
     """Runs one case with the agent, in a folder of its own; planted documents are indexed beside the notes' best."""
 
-    def run(case: Row) -> Row:
+    def run(case: Case) -> Row:
         with tempfile.TemporaryDirectory(prefix="genl-eval-") as folder:
             mine = settings.model_copy(
                 update={"threads": Path(folder) / "t.sqlite", "learners": Path(folder) / "l.sqlite"}
@@ -60,26 +60,29 @@ def by_agent(retriever: Retriever, client: ChatClient, settings: AgentSettings) 
                 outcomes.append(Outcome(done.answer, done.trace.tools(), routes[0] if routes else "answer"))
             tutor.close()
         limits = mine.limits
-        return {
-            "past_bound": any(
-                t.count("model") > limits.model_calls
-                or t.count("tool") > limits.tool_calls
-                or t.elapsed_ms() > 1000 * limits.seconds + 5000
-                for t in traces
-            ),
-            "model_calls": sum(t.count("model") for t in traces),
-            "tools": [name for t in traces for name in t.tools()],
-            **_row(case, outcomes),
+        past = any(
+            t.count("model") > limits.model_calls
+            or t.count("tool") > limits.tool_calls
+            or t.elapsed_ms() > 1000 * limits.seconds + 5000
+            for t in traces
+        )
+        row = _row(case, outcomes)
+        row["scores"] |= {
+            "past a bound": float(past),
+            "model calls": float(sum(t.count("model") for t in traces)),
+            "tool calls": float(sum(t.count("tool") for t in traces)),
         }
+        row["shown"]["tools"] = [name for t in traces for name in t.tools()]
+        return row
 
     return run
 
 
-def by_retrieval(retriever: Retriever, client: ChatClient) -> Callable[[Row], Row]:
+def by_retrieval(retriever: Retriever, client: ChatClient) -> Callable[[Case], Row]:
     """Runs one case with plain `rag ask`: the same conversation, no tools, no thread of its own."""
     answerer = Answerer(retriever, client)
 
-    def run(case: Row) -> Row:
+    def run(case: Case) -> Row:
         messages: list[Message] = []
         outcomes = []
         for turn in case["turns"]:
@@ -92,64 +95,29 @@ def by_retrieval(retriever: Retriever, client: ChatClient) -> Callable[[Row], Ro
     return run
 
 
-def measure(run: Callable[[Row], Row], rows: Sequence[Row], out: Path, concurrency: int = 1) -> list[Row]:
-    """All cases, each kept at once in `out`: a killed run goes on where it was. `seconds` of cases in flight together add up."""
-    found = journal.each(
-        lambda case: _timed(run, case),
-        {str(case["id"]): case for case in rows},
-        out,
-        label=out.stem,
-        unit="case",
-        concurrency=concurrency,
-    )
-    return list(found.values())
-
-
-def _timed(run: Callable[[Row], Row], case: Row) -> Row:
-    started = time.perf_counter()
-    try:
-        row = run(case)
-    except ServingError:
-        raise  # no outcome of the case: it is run again when the model is back
-    except GenlError as error:
-        row = {"id": case["id"], "kind": case["kind"], "failed": [f"error: {error}"], "failed_outcome": ["error"]}
-    return row | {"seconds": round(time.perf_counter() - started, 1)}
-
-
-def table(measured: Mapping[str, Sequence[Row]]) -> Iterator[str]:
-    """A Markdown table: success by kind for each contender, with tokens and seconds a case."""
-    kinds = list(dict.fromkeys(row["kind"] for rows in measured.values() for row in rows))
-    yield "| | " + " | ".join([*kinds, "all", "tokens", "seconds"]) + " |"
-    yield "|---" * (len(kinds) + 4) + "|"
-    for name, rows in measured.items():
-        cells = []
-        for kind in [*kinds, None]:
-            mine = [row for row in rows if kind in (None, row["kind"])]
-            cells.append(f"{sum(not r['failed_outcome'] for r in mine)}/{len(mine)}")
-        tokens = sorted(r.get("tokens", 0) for r in rows)
-        seconds = sorted(r["seconds"] for r in rows)
-        yield (
-            f"| {name} | " + " | ".join([*cells, str(tokens[len(rows) // 2]), f"{seconds[len(rows) // 2]:.0f}"]) + " |"
-        )
-
-
-def _row(case: Row, outcomes: Sequence[Outcome]) -> Row:
+def _row(case: Case, outcomes: Sequence[Outcome]) -> Row:
     answer: Answer = outcomes[-1].answer
     usage = [o.answer.usage for o in outcomes]
+    process, outcome = failed(case["checks"], outcomes), failed(case["checks"], outcomes, process=False)
     return {
-        "id": case["id"],
-        "kind": case["kind"],
-        "failed": failed(case["checks"], outcomes),
-        "failed_outcome": failed(case["checks"], outcomes, process=False),
-        "answers": [o.answer.text for o in outcomes],
-        "refused": answer.refused,
-        "reason": answer.reason,
-        "routes": [o.route for o in outcomes],
-        "tokens": sum(u.prompt_tokens + u.completion_tokens for u in usage),
+        "scores": {
+            "success": float(not outcome),
+            "by the right tools": float(not process),
+            "tokens": float(sum(u.prompt_tokens + u.completion_tokens for u in usage)),
+        },
+        "shown": {
+            "question": " ⏎ ".join(case["turns"]),
+            "answer": " ⏎ ".join(o.answer.text for o in outcomes),
+            "failed": process,
+            "refused": answer.refused,
+            "reason": answer.reason,
+            "routes": [o.route for o in outcomes],
+            "citations": [f"{c.doc_id}: {c.quote}" for c in answer.citations],
+        },
     }
 
 
-def _planted(case: Row, retriever: Retriever) -> Retriever:
+def _planted(case: Case, retriever: Retriever) -> Retriever:
     """An index with the planted documents beside the notes that the question finds, so that both can be retrieved."""
     planted = case.get("documents", [])
     if not planted:
@@ -162,7 +130,7 @@ def _planted(case: Row, retriever: Retriever) -> Retriever:
     return Retriever.over([*found, *added], retriever.index.settings, retriever.embedder)
 
 
-def _foreign_tool(case: Row, folder: Path) -> dict[str, Any]:
+def _foreign_tool(case: Case, folder: Path) -> dict[str, Any]:
     """A compromised tool from outside, under the name the case gives, which then replaces the tutor's own."""
     result = case.get("tool_result")
     if not result:
@@ -176,3 +144,47 @@ def _foreign_tool(case: Row, folder: Path) -> dict[str, Any]:
         encoding="utf-8",
     )
     return {"tool_folders": (tools,)}
+
+
+def _metrics(agent: bool) -> tuple[Metric, ...]:
+    found = [metric("success", headline=True), Metric("tokens, median", ("tokens",), quantile(0.5), better="lower")]
+    if agent:
+        found += [
+            metric("by the right tools"),
+            Metric("runs past a bound", ("past a bound",), mean, better="lower", headline=True),
+            metric("model calls", better="lower"),
+            metric("tool calls", better="neither"),
+        ]
+    return tuple(found)
+
+
+def _worst(_: Case) -> dict[str, float]:
+    return {"success": 0.0, "by the right tools": 0.0}
+
+
+def _agent(bench: Bench) -> Callable[[Case], Row]:
+    return by_agent(bench.retriever, bench.client, AgentSettings())
+
+
+def _plain(bench: Bench) -> Callable[[Case], Row]:
+    return by_retrieval(bench.retriever, bench.client)
+
+
+TASKS = Suite(
+    "agent-tasks",
+    "Agent tasks",
+    "Tasks of six kinds, each with automatic checks of its outcome; `by the right tools` also counts how it came about.",
+    _metrics(True), tasks, _agent, _worst,
+)  # fmt: skip
+PLAIN = Suite(
+    "plain-tasks",
+    "The same tasks by plain retrieval",
+    "What `rag ask` makes of the agent's tasks: the same conversation, no tools, no memory.",
+    _metrics(False), tasks, _plain, _worst,
+)  # fmt: skip
+ATTACKS = Suite(
+    "attacks",
+    "Guardrails",
+    "Attacks of ten kinds, harmless look-alikes among them; success is what the checks of a case call right.",
+    _metrics(True), attacks, _agent, _worst,
+)  # fmt: skip

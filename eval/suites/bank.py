@@ -6,26 +6,28 @@ Banks in our format (`data/questions/*.jsonl`) are measured whole. Others need `
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from agents.bank import OPTION_LETTERS, Question, Source, passage, question, valid
 from agents.examiner.cues import cues, key_is_longest
 from agents.examiner.gates import NEAR, text_of
 from agents.examiner.solver import Mode, chance, probabilities, right
-from core import files, journal
+from core import files
 from core.errors import DocumentError
-from core.exam import DOMAINS
-from core.types import Document
-
-if TYPE_CHECKING:
-    from rag.embedding import Floats
-    from serving.client import ChatClient
+from core.exam import DOMAINS, LETTERS
+from core.paths import CORPUS, ROOT
+from eval.metrics import Values, uniform_p
+from eval.suite import Bench, Case, Metric, Row, Suite, metric
+from rag.building import open_embedder
+from rag.config import IndexSettings
+from rag.documents import load_sources
 
 MODES: tuple[Mode, ...] = ("open book", "closed book", "options only")
-Found = dict[str, Any]
 
 
 def load(path: Path) -> list[Question]:
@@ -37,92 +39,106 @@ def load(path: Path) -> list[Question]:
     return found
 
 
-def shape(questions: Sequence[Question]) -> Found:
-    """What can be said of the questions alone. Rates are of single-answer questions where letters and lengths are meant."""
-    from scipy.stats import chisquare
+def as_question(case: Case) -> Question:
+    """A multiple-choice case as a question to be solved."""
+    given = case["correct"]
+    correct = tuple(given) if isinstance(given, list | tuple) else (int(given),)
+    return Question(
+        str(case["id"]), 0, "", "", "", str(case["question"]), tuple(case["options"]), correct, "", (), Source("", 0, 0, ""), {}
+    )  # fmt: skip
 
-    single = [q for q in questions if len(q.correct) == 1]
-    letters = Counter(q.correct[0] for q in single)
-    given_away = [cues(q) for q in questions]
-    found: Found = {"questions": len(questions), "single-answer": len(single)}
-    if single:
-        options = max(len(q.options) for q in single)
-        found["key is the longest option"] = sum(map(key_is_longest, single)) / len(single)
-        found["key letters"] = {OPTION_LETTERS[i]: letters[i] for i in range(options)}
-        found["key letters, chi-squared p"] = float(chisquare([letters[i] for i in range(options)]).pvalue)
-    found["questions with a cue"] = sum(map(bool, given_away)) / len(questions)
-    found["cues"] = dict(Counter(cue for found_in in given_away for cue in found_in).most_common())
-    if all(q.domain for q in questions):
-        shares = Counter(q.domain for q in questions)
-        found["questions by domain"] = {d.number: shares[d.number] for d in DOMAINS}
-        found["weight error (L1)"] = sum(abs(shares[d.number] / len(questions) - d.weight / 100) for d in DOMAINS)
+
+def questions(bench: Bench) -> list[Case]:
+    """Every question of the bank; all of them in the quick form too: nothing here is slow."""
+    found = load(bench.data.get("bank", ROOT / "data" / "questions"))
+    return [{"id": q.id, "group": _domain(q), "question": q.question, "_question": q, "row": asdict(q)} for q in found]
+
+
+def sat(bench: Bench) -> list[Case]:
+    """The same, so many as a model is to sit."""
+    return bench.take(questions(bench), 20)
+
+
+def prepare_shape(bench: Bench) -> Callable[[Case], Row]:
+    """What can be said of a question without a model; its likeness to the others is worked out at once for all."""
+    asked = [case["_question"] for case in questions(bench)]
+    nearest = _nearest(asked)
+    documents = {d.doc_id: d for d in load_sources([CORPUS])}
+
+    def run(case: Case) -> Row:
+        q: Question = case["_question"]
+        single, found = len(q.correct) == 1, cues(q)
+        near, cosine = nearest[q.id]
+        sourced = bool(q.source.doc_id)
+        valid_span = sourced and q.source.doc_id in documents and valid(q.source, documents[q.source.doc_id])
+        return {
+            "scores": {
+                "longest": key_is_longest(q) if single else None,
+                "place": float(q.correct[0]) if single and len(q.options) == len(LETTERS) else None,
+                "cue": float(bool(found)),
+                "span": float(valid_span) if sourced else None,
+                "near-duplicate": float(cosine > NEAR),
+                "domain": float(q.domain) if q.domain else None,
+            },
+            "shown": {
+                "question": q.question, "options": list(q.options), "expected": q.letters, "cues": found,
+                "nearest": f"{near} ({cosine:.2f})",
+            },
+        }  # fmt: skip
+
+    return run
+
+
+def prepare_solved(bench: Bench) -> Callable[[Case], Row]:
+    """The question sat with its passage, without it, and with nothing but the options."""
+    documents = {d.doc_id: d for d in load_sources([CORPUS])}
+    rotations = bench.options.get("rotations")
+
+    def run(case: Case) -> Row:
+        q: Question = case["_question"]
+        scores: dict[str, float | None] = {"chance": chance(q)}
+        shown: dict[str, Any] = {"question": q.question, "options": list(q.options), "expected": q.letters}
+        for mode in MODES:
+            if mode == "open book" and q.source.doc_id not in documents:
+                scores[mode] = None
+                continue
+            text = passage(q.source, documents[q.source.doc_id]) if mode == "open book" else ""
+            chances = probabilities(bench.client, q, mode, text, rotations)
+            scores[mode] = float(right(q, chances))
+            shown[mode] = [round(c, 3) for c in chances]
+        if scores["open book"] is not None:
+            scores["gap"] = float(scores["open book"]) - float(scores["closed book"] or 0)
+        scores["over chance"] = float(scores["options only"] or 0) - chance(q)
+        return {"scores": scores, "shown": shown}
+
+    return run
+
+
+def weight_error(values: Values) -> Values:
+    """The L1 distance between the shares of the domains (1 to 5, first column) and the exam's weights."""
+    held = ~np.isnan(values[..., 0])
+    count = np.maximum(held.sum(axis=-1), 1)
+    total = np.zeros(values.shape[:-2])
+    for domain in DOMAINS:
+        total += np.abs(((values[..., 0] == domain.number) & held).sum(axis=-1) / count - domain.weight / 100)
+    return np.where(held.any(axis=-1), total, 0.0)
+
+
+def _nearest(asked: Sequence[Question]) -> dict[str, tuple[str, float]]:
+    """For each question the one most like it, and the cosine between stem and key of both."""
+    embedder = open_embedder(IndexSettings())
+    vectors = embedder.encode([text_of(q) for q in asked], tokens=False)[0]
+    found = {}
+    for n, q in enumerate(asked):
+        likeness = vectors @ vectors[n]
+        likeness[n] = -1.0
+        best = int(likeness.argmax())
+        found[q.id] = (asked[best].id, float(likeness[best])) if len(asked) > 1 else ("", 0.0)
     return found
 
 
-def in_sources(questions: Sequence[Question], documents: Mapping[str, Document]) -> Found:
-    """The share of questions whose source says word for word what they quote; empty for a bank without sources."""
-    if not all(q.source.doc_id for q in questions):
-        return {}
-    held = [q.source.doc_id in documents and valid(q.source, documents[q.source.doc_id]) for q in questions]
-    return {"source spans valid": sum(held) / len(held)}
-
-
-def repeated(questions: Sequence[Question], encode: Callable[[Sequence[str]], Floats]) -> Found:
-    """Pairs of questions that ask the same: cosine over NEAR between stem and key of one and of the other."""
-    import numpy as np
-
-    vectors = encode([text_of(q) for q in questions])
-    near = np.argwhere(np.triu(vectors @ vectors.T, 1) > NEAR)
-    return {"near-duplicates": [[questions[a].id, questions[b].id] for a, b in near]}
-
-
-def solved(
-    questions: Sequence[Question],
-    documents: Mapping[str, Document],
-    client: ChatClient,
-    path: Path,
-    rotations: int | None = None,
-    concurrency: int = 1,
-) -> Found:
-    """Accuracy with the passage, without it, and with nothing but the options; kept in `path` as it comes."""
-    jobs: dict[str, tuple[Question, Mode]] = {}
-    for mode in MODES:
-        for q in questions:
-            if mode != "open book" or q.source.doc_id in documents:
-                jobs[f"{client.endpoint.model} {mode} {q.id}"] = (q, mode)
-
-    def work(job: tuple[Question, Mode]) -> Found:
-        q, mode = job
-        text = passage(q.source, documents[q.source.doc_id]) if mode == "open book" else ""
-        chances = probabilities(client, q, mode, text, rotations)
-        return {"id": q.id, "mode": mode, "chances": [round(c, 4) for c in chances], "right": right(q, chances)}
-
-    rows = journal.each(work, jobs, path, label=client.endpoint.model, unit="question", concurrency=concurrency)
-    found: Found = {"chance": sum(map(chance, questions)) / len(questions)}
-    for mode in MODES:
-        mine = [row["right"] for row in rows.values() if row["mode"] == mode]
-        if mine:
-            found[f"{mode} accuracy"] = sum(mine) / len(mine)
-    if "open book accuracy" in found:
-        found["open book minus closed book"] = found["open book accuracy"] - found["closed book accuracy"]
-    return found
-
-
-def table(measured: Mapping[str, Found]) -> Iterator[str]:
-    """A Markdown table: a row a figure, a column a bank."""
-    names = list(dict.fromkeys(name for found in measured.values() for name in found))
-    yield "| | " + " | ".join(measured) + " |"
-    yield "|---" * (len(measured) + 1) + "|"
-    for name in names:
-        yield f"| {name} | " + " | ".join(_shown(found.get(name, "–")) for found in measured.values()) + " |"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
-    if isinstance(value, list):
-        return str(len(value))
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def _domain(q: Question) -> str:
+    return DOMAINS[q.domain - 1].name if q.domain else "all"
 
 
 def _question(row: Mapping[str, Any], where: str) -> Question:
@@ -139,3 +155,34 @@ def _question(row: Mapping[str, Any], where: str) -> Question:
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise DocumentError(f"{where}: not a question ({type(error).__name__}: {error})") from None
+
+
+SHAPE = Suite(
+    "bank",
+    "Question bank",
+    "What a bank gives away without study: the key's length and letter, cues, copies; whether its sources say what they "
+    "quote; how far its domains are from the exam's weights.",
+    (
+        Metric("key is the longest option", ("longest",), better="lower", headline=True),
+        Metric("key letters, χ² p", ("place",), uniform_p, better="neither", headline=True),
+        Metric("questions with a cue", ("cue",), better="lower", headline=True),
+        Metric("source spans valid", ("span",), headline=True),
+        Metric("near-duplicates", ("near-duplicate",), better="lower", headline=True),
+        Metric("weight error (L1)", ("domain",), weight_error, better="lower"),
+    ),
+    questions, prepare_shape, lambda _: {"cue": 1.0, "near-duplicate": 1.0, "span": 0.0}, frozenset(), repeats=True,
+)  # fmt: skip
+SOLVED = Suite(
+    "bank-solved",
+    "Question bank, sat by a model",
+    "With the passage (open book), without it (closed book), and with the options alone, averaged over rotations.",
+    (
+        metric("open book", headline=True),
+        metric("closed book", better="neither"),
+        Metric("open book minus closed book", ("gap",), headline=True),
+        metric("options only", better="lower"),
+        Metric("options only, over chance", ("over chance",), better="lower", headline=True),
+    ),
+    sat, prepare_solved, lambda _: {"open book": 0.0, "closed book": 0.0, "options only": 1.0, "over chance": 0.75, "gap": 0.0},
+    frozenset({"model"}),
+)  # fmt: skip

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agents.errors import AgentError
-from core.errors import ServingError
 from core.paths import ROOT
 from core.types import Answer, Citation
 from eval.checks import Outcome, failed, numbers
@@ -70,52 +66,3 @@ def test_every_claim_stands_beside_words_of_its_note() -> None:
     assert sum(r["supported"] for r in rows) == 80
     for row in rows:
         assert row["quote"] in (ROOT / "data" / "corpus" / f"{row['note']}.md").read_text(), row["id"]
-
-
-def test_a_verifier_is_scored_as_worked_by_hand() -> None:
-    from eval.suites import claims
-
-    given = [("p", True, 0.9), ("p", False, 0.4), ("q", True, 0.3), ("q", False, 0.6)]
-    rows = [
-        {"id": str(n), "kind": "k", "supported": yes, "passage": passage, "support": value, "seconds": 1.0}
-        for n, (passage, yes, value) in enumerate(given)
-    ]
-    assert claims.auc(rows) == 0.5 and claims.pairs_right(rows) == 0.5
-    *_, line = claims.table({"x": rows}, 0.5)
-    assert line == "| x | 0.50 | 0.50 | 1/2 | 1/2 | 1.0 |"
-    case = {
-        "id": "1",
-        "kind": "k",
-        "supported": True,
-        "quote": "LoRA trains small matrices",
-        "claim": "LoRA trains much",
-    }
-    assert claims.by_words(case)["support"] == round(2 / 3, 4)
-
-
-def test_a_suite_goes_on_where_it_stopped_and_keeps_no_outage_as_an_outcome(tmp_path: Path) -> None:
-    from eval.suites import agent
-
-    rows = [{"id": str(n), "kind": "k"} for n in range(6)]
-    ran: list[str] = []
-
-    def run(case: dict[str, Any]) -> dict[str, Any]:
-        if case["id"] == "4" and "away" not in ran:
-            ran.append("away")
-            raise ServingError("the model is away")
-        if case["id"] == "2":
-            raise AgentError("too long")
-        ran.append(case["id"])
-        return {"id": case["id"], "kind": "k", "failed": [], "failed_outcome": [], "tokens": 5}
-
-    out = tmp_path / "deep" / "out.jsonl"
-    with pytest.raises(ServingError):
-        agent.measure(run, rows, out)
-    with out.open("a") as file:
-        file.write('{"id": "5", "ki')  # as a kill leaves it
-    found = agent.measure(run, rows, out, concurrency=3)
-    assert [r["id"] for r in found] == ["0", "1", "2", "3", "4", "5"] and found[2]["failed"] == ["error: too long"]
-    assert {x: ran.count(x) for x in "013"} == {"0": 1, "1": 1, "3": 1}
-    ran.clear()
-    assert agent.measure(run, rows, out) == found and ran == []
-    assert "| x | 5/6 | 5/6 | 5 |" in "\n".join(agent.table({"x": found}))

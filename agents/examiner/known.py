@@ -1,0 +1,32 @@
+"""The questions there are, as vectors, to tell how near a new one is to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from agents.bank import Question
+from agents.examiner.gates import text_of
+
+if TYPE_CHECKING:
+    from rag.embedding import Floats
+    from rag.retriever import Retriever
+
+
+class Known:
+    """Vectors of stem and key, by the questions' ids; a question is not its own duplicate."""
+
+    def __init__(self, retriever: Retriever) -> None:
+        self._embedder = retriever.embedder
+        self._vectors: dict[str, Floats] = {}
+
+    def add(self, questions: Sequence[Question]) -> None:
+        """Takes in more of them, each in the place of one with its id."""
+        if questions:
+            vectors = self._embedder.encode([text_of(q) for q in questions], tokens=False)[0]
+            self._vectors.update(zip((q.id for q in questions), vectors, strict=True))
+
+    def nearest(self, question: Question) -> float:
+        """The cosine to the nearest other; 0 where there is none."""
+        vector = self._embedder.encode([text_of(question)], tokens=False)[0][0]
+        return max((float(held @ vector) for i, held in self._vectors.items() if i != question.id), default=0.0)

@@ -1,0 +1,1 @@
+"""Questions to and from other programs: Anki packages, Moodle GIFT, tables, JSON lines."""

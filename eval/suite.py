@@ -1,0 +1,124 @@
+"""What a suite is: cases, a way to run one, and metrics over what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from core.errors import ConfigError
+from eval.metrics import Statistic, Values, mean
+
+if TYPE_CHECKING:
+    from rag.retriever import Retriever
+    from serving.client import ChatClient
+
+Case = Mapping[str, Any]  # `id`, `group`, and all that its result depends on
+Row = dict[str, Any]  # `id`, `group`, `scores` {column: number or None}, `shown`: what explains them
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure of a suite: a statistic over columns of its rows' scores."""
+
+    name: str
+    columns: tuple[str, ...]
+    statistic: Statistic = mean
+    better: Literal["higher", "lower", "neither"] = "higher"
+    headline: bool = False
+    unit: str = ""
+
+    def values(self, rows: Sequence[Row]) -> Values:
+        """The columns of all rows, `[n, columns]`; NaN where one does not apply."""
+        found = [[row["scores"].get(name) for name in self.columns] for row in rows]
+        return np.array([[np.nan if v is None else float(v) for v in line] for line in found], float).reshape(
+            len(rows), len(self.columns)
+        )
+
+
+def metric(name: str, column: str = "", **given: Any) -> Metric:
+    """The mean of one column, which has the metric's name unless another is given."""
+    return Metric(name, (column or name,), **given)
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """`prepare` opens what running needs and gives the function that runs one case.
+
+    `worst` gives the scores of a case that could not be run: it counts as a failure, never as absent. Suites that run
+    cases alike keep their rows under one name, `kept_as`. `repeats` is for measurements, taken anew in every run.
+    """
+
+    name: str
+    title: str
+    about: str
+    metrics: tuple[Metric, ...]
+    cases: Callable[[Bench], list[Case]]
+    prepare: Callable[[Bench], Callable[[Case], Row]]
+    worst: Callable[[Case], Mapping[str, float]]
+    needs: frozenset[str] = frozenset({"model", "index"})
+    repeats: bool = False
+    kept_as: str = ""
+
+
+class Bench:
+    """What suites are run with: an index, a model, how much of the cases."""
+
+    def __init__(
+        self,
+        index: Path,
+        client: ChatClient | None,
+        *,
+        quick: bool = False,
+        limit: int | None = None,
+        data: Mapping[str, Path] | None = None,
+        options: Mapping[str, Any] | None = None,
+        concurrency: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.index, self._client = index, client
+        self.quick, self.limit, self.concurrency, self.seed = quick, limit, concurrency, seed
+        self.data, self.options = dict(data or {}), dict(options or {})
+
+    @property
+    def client(self) -> ChatClient:
+        """The model's; ConfigError where there is none."""
+        if self._client is None:
+            raise ConfigError("this suite needs a model. Start one: python -m serving start, or give --model")
+        return self._client
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a model is there to be asked."""
+        return self._client is not None
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        """The open index; ConfigError where there is none."""
+        from rag.retriever import Retriever
+
+        if not self.index.exists():
+            raise ConfigError(
+                f"{self.index}: no index there. Run: python -m rag build --source data/corpus --index {self.index}"
+            )
+        return Retriever.open(self.index)
+
+    def take(self, cases: Sequence[Case], quick: int) -> list[Case]:
+        """At most `limit` of each group, or in the quick form so many in all, spread evenly over them."""
+        if self.limit is not None:
+            by_group: dict[Any, list[Case]] = {}
+            for case in cases:
+                by_group.setdefault(case["group"], []).append(case)
+            return [case for mine in by_group.values() for case in spread(mine, self.limit)]
+        return spread(cases, quick) if self.quick else list(cases)
+
+
+def spread(items: Sequence[Any], count: int) -> list[Any]:
+    """At most so many of the items, evenly spread over them."""
+    if len(items) <= count:
+        return list(items)
+    return [items[n * len(items) // count] for n in range(count)]
