@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from core.config import Settings
-from core.paths import CORPUS, var_dir
+from core.paths import CORPUS, ROOT, var_dir
 
 
 class AppSettings(Settings):
@@ -18,6 +18,7 @@ class AppSettings(Settings):
     corpus: Path = CORPUS
     uploads: Path = Field(default_factory=lambda: var_dir() / "uploads")
     conversations: Path = Field(default_factory=lambda: var_dir() / "conversations")
+    reports: Path = ROOT / "reports"
     agent: Path | None = None  # YAML of AgentSettings
     host: str = "127.0.0.1"
     port: int = Field(7860, ge=0, le=65535)

@@ -42,7 +42,7 @@ class Handlers:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self._in_flight: dict[str, threading.Event] = {}
+        self._in_flight: dict[tuple[str, str], threading.Event] = {}  # by learner and conversation
 
     def show(self, conversation: str, learner: str = ME) -> str:
         """The conversation as kept."""
@@ -59,29 +59,30 @@ class Handlers:
         if not question:
             yield self.show(conversation, learner)
             return
-        self.stop(conversation)
-        cancel = self._in_flight[conversation] = threading.Event()
+        self.stop(conversation, learner)
+        mine = (learner, conversation)
+        cancel = self._in_flight[mine] = threading.Event()
         shown = [(t.question, t.html) for t in turns]
         try:
             for html, text in self._answer(question, conversation, turns, cancel, model, learner):
                 yield render.conversation([*shown, (question, html)])
                 # Kept at every frame that ends something, so that a reload in mid-answer loses no question; what was
                 # forgotten meanwhile stays so.
-                if text is not None and self._in_flight.get(conversation) is cancel:
+                if text is not None and self._in_flight.get(mine) is cancel:
                     conversations.save(folder, conversation, [*turns, Turn(question, text, html)])
         finally:
-            if self._in_flight.get(conversation) is cancel:
-                del self._in_flight[conversation]
+            if self._in_flight.get(mine) is cancel:
+                del self._in_flight[mine]
 
-    def stop(self, conversation: str) -> None:
+    def stop(self, conversation: str, learner: str = ME) -> None:
         """Ends the answer being written, which keeps what is there."""
-        running = self._in_flight.get(conversation)
+        running = self._in_flight.get((learner, conversation))
         if running is not None:
             running.set()
 
     def take_back(self, conversation: str, learner: str = ME) -> str:
         """Drops the last turn; its question."""
-        self.stop(conversation)
+        self.stop(conversation, learner)
         folder = self._folder(learner)
         turns = conversations.load(folder, conversation)
         conversations.save(folder, conversation, turns[:-1])
@@ -90,7 +91,7 @@ class Handlers:
 
     def clear(self, conversation: str, learner: str = ME) -> str:
         """Forgets the conversation; the empty page."""
-        self.stop(conversation)
+        self.stop(conversation, learner)
         conversations.save(self._folder(learner), conversation, [])
         self.service.tutor.drop(conversation, learner)
         return self.show(conversation, learner)
@@ -101,13 +102,15 @@ class Handlers:
         right = sum(mark.correct for mark in marks)
         return render.remembered(conversations.count(self._folder(learner)), len(marks), right)
 
-    def forget_me(self, conversation: str, learner: str = ME) -> str:
+    def forget_me(self, learner: str = ME) -> str:
         """Deletes all that is kept about a learner; a line that says so."""
-        if running := self._in_flight.pop(conversation, None):
-            running.set()
+        for key in [key for key in self._in_flight if key[0] == learner]:
+            # An answer under way in any tab: what is taken out here is no longer saved.
+            if running := self._in_flight.pop(key, None):
+                running.set()
         results = self.service.tutor.forget(learner)[1]
         shown = conversations.forget(self._folder(learner))
-        return render.done(f"{shown} conversations and {results} practice answers are forgotten")
+        return render.done(f"{shown} conversations and {results} study records are forgotten")
 
     def status(self) -> str:
         """The status line."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import conversations, flashcards, mock_exam, practice, progress, uploads, visitor
+from app import conversations, flashcards, mock_exam, practice, progress, reports, uploads, visitor
 from app.handlers import Handlers
 
 HERE = Path(__file__).parent
@@ -68,7 +68,7 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
                 forget_me = gr.Button("Forget me", size="sm", elem_id="forget-me")
                 with gr.Row(visible=False) as sure:
                     yes = gr.Button(
-                        "Delete my conversations and results", variant="stop", size="sm", elem_id="forget-yes"
+                        "Delete my conversations, results, exams and cards", variant="stop", size="sm", elem_id="forget-yes"
                     )
                     no = gr.Button("Keep them", size="sm", elem_id="forget-no")
         with tabs:
@@ -76,6 +76,7 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
             mock_exam.tab(handlers.service, page)
             flashcards.tab(handlers.service)
             progress.tab(handlers.service)
+            reports.tab(handlers.service)
         gr.HTML(
             '<aside id="passage" aria-label="Cited passage" hidden><button type="button" id="passage-close" aria-label="Close passage">×</button>'
             '<div id="passage-body" tabindex="-1"></div></aside>',
@@ -98,6 +99,9 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
             learner = visitor.learner(request)
             yield from handlers.respond(handlers.take_back(kept, learner), kept, chosen, learner)
 
+        def stopped(kept: str, request: gr.Request) -> None:
+            handlers.stop(kept, visitor.learner(request))
+
         def cleared(kept: str, request: gr.Request) -> str:
             return handlers.clear(kept, visitor.learner(request))
 
@@ -108,7 +112,7 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
             return gr.update(visible=False), gr.update(visible=True)
 
         def forgotten_me(kept: str, request: gr.Request) -> tuple[str, str, str, dict[str, object], dict[str, object]]:
-            told_html = handlers.forget_me(kept, visitor.learner(request))
+            told_html = handlers.forget_me(visitor.learner(request))
             kept = conversations.new_id()
             return kept, handlers.show(kept), told_html, gr.update(visible=True), gr.update(visible=False)
 
@@ -137,7 +141,7 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
         model.focus(offered, model, model, **quiet)
         for trigger in (send.click, box.submit):
             trigger(asked, [box, conversation, model], [talk, box], concurrency_limit=8, **quiet)
-        stop.click(handlers.stop, conversation, None, **quiet)
+        stop.click(stopped, conversation, None, **quiet)
         retry.click(again, [conversation, model], talk, concurrency_limit=8, **quiet)
         edit.click(edited, conversation, [talk, box], **quiet)
         clear.click(cleared, conversation, talk, **quiet)

@@ -189,4 +189,10 @@ def test_a_killed_model_server_is_said_and_comes_back(page: Page, app: tuple[str
     ask(page, QUESTION)
     assert page.locator(".turn").last.locator(".trace").count() == 1
     assert page.locator(".status.ready").count() == 1
+    # The server that came back has the published adapter, and answers by it.
+    page.locator("#model input").click()
+    page.get_by_role("option", name="other-v1").click()
+    ask(page, QUESTION)
+    assert page.locator(".turn").last.locator(".trace").count() == 1
+    assert page.locator(".turn").last.locator(".notice").count() == 0
     print(f"back and answered after {time.monotonic() - started:.0f} s")
