@@ -57,7 +57,7 @@ def main() -> None:
 def _run(args: Namespace) -> None:
     from core.paths import var_dir
     from eval import running
-    from eval.suite import Bench
+    from eval.suite import Bench, check_index
     from eval.suites import chosen
     from serving.connect import connect
 
@@ -76,6 +76,8 @@ def _run(args: Namespace) -> None:
         if (value := getattr(args, name)) not in (None, False)
     }
     index = args.index or var_dir() / "index"
+    if any("index" in suite.needs for suite in wanted):
+        check_index(index)  # before a model is started
     asks = any("model" in suite.needs for suite in wanted)
     with connect(args.model) if asks else nullcontext() as client:
         if client is not None and args.served:
@@ -84,8 +86,6 @@ def _run(args: Namespace) -> None:
             index, client, quick=args.quick, limit=args.limit, data=data, options=options, concurrency=args.concurrency,
             seed=args.seed,
         )  # fmt: skip
-        if any("index" in suite.needs for suite in wanted):
-            _ = bench.retriever  # a missing index is said before anything runs
         result = running.run(wanted, bench, args.out, args.fresh)
     _write(args.out, args.baseline)
     ended = [found["note"] for found in result["suites"].values() if found["note"]]

@@ -101,10 +101,7 @@ class Bench:
         """The open index; ConfigError where there is none."""
         from rag.retriever import Retriever
 
-        if not self.index.exists():
-            raise ConfigError(
-                f"{self.index}: no index there. Run: python -m rag build --source data/corpus --index {self.index}"
-            )
+        check_index(self.index)
         return Retriever.open(self.index)
 
     def take(self, cases: Sequence[Case], quick: int) -> list[Case]:
@@ -115,6 +112,12 @@ class Bench:
                 by_group.setdefault(case["group"], []).append(case)
             return [case for mine in by_group.values() for case in spread(mine, self.limit)]
         return spread(cases, quick) if self.quick else list(cases)
+
+
+def check_index(index: Path) -> None:
+    """ConfigError where no index is."""
+    if not index.exists():
+        raise ConfigError(f"{index}: no index there. Run: python -m rag build --source data/corpus --index {index}")
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:
