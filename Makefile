@@ -1,5 +1,5 @@
 # `make chat` runs the tutor, `make test` the checks. Both set up .venv from the lock file first, once.
-.PHONY: chat test test-fast lint lock clean setup
+.PHONY: chat test test-gpu lint lock clean setup
 PYTHON ?= python3
 SETUP := .venv/.ready
 
@@ -13,6 +13,9 @@ setup: $(SETUP)
 
 $(SETUP): setup.sh locks/cpu.txt locks/gpu.txt
 	@PYTHON="$(PYTHON)" sh setup.sh
+
+test-gpu: $(SETUP)
+	@.venv/bin/python -m eval run gpu --out reports/gpu
 
 lint: $(SETUP)
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports

@@ -76,7 +76,7 @@ def tab(service: Service, page: gr.Blocks) -> None:
         reply, single = sitting.reply(question.id), len(question.correct) == 1
         options = study_html.choices(question)
         return [
-            gr.update(visible=False), gr.update(visible=True), "", gr.skip(), "", study_html.clock(sitting),
+            gr.update(visible=False), gr.update(visible=True), "", gr.skip(), "", study_html.clock(sitting, time.time()),
             study_html.stem(question, f"Question {sitting.at + 1}"),
             gr.update(choices=options, value=next(iter(reply.chosen), None) if single else None, visible=single),
             gr.update(choices=options, value=[] if single else list(reply.chosen), visible=not single),
@@ -115,7 +115,7 @@ def tab(service: Service, page: gr.Blocks) -> None:
         chosen = ([] if single is None else [single]) if is_single else several[:2]
         sitting = exams.give(sitting, chosen, how or "")
         exams.save(learner, sitting)
-        return study_html.clock(sitting), gr.update(choices=_places(sitting), value=sitting.at)
+        return study_html.clock(sitting, time.time()), gr.update(choices=_places(sitting), value=sitting.at)
 
     def flagged(request: gr.Request) -> list[Any]:
         learner, sitting = _open(service, request)

@@ -70,12 +70,13 @@ def cited(source: Source, document: Document | None, key: str) -> str:
     )
 
 
-def clock(sitting: Sitting) -> str:
+def clock(sitting: Sitting, now: float) -> str:
     """Question n of N, and the time left, which the page's script counts down."""
+    left = max(0, round(sitting.ends - now))
     return (
         f'<div class="exam-top"><span>Question {sitting.at + 1} of {len(sitting.questions)}</span>'
         f"<span>{sitting.answered()} answered</span>"
-        f'<span class="clock" role="timer" data-ends="{sitting.ends:.0f}">–</span></div>'
+        f'<span class="clock" role="timer" data-ends="{sitting.ends:.0f}">{left // 60}:{left % 60:02}</span></div>'
     )
 
 

@@ -68,7 +68,10 @@ def build_page(handlers: Handlers, secret: str) -> gr.Blocks:
                 forget_me = gr.Button("Forget me", size="sm", elem_id="forget-me")
                 with gr.Row(visible=False) as sure:
                     yes = gr.Button(
-                        "Delete my conversations, results, exams and cards", variant="stop", size="sm", elem_id="forget-yes"
+                        "Delete my conversations, results, exams and cards",
+                        variant="stop",
+                        size="sm",
+                        elem_id="forget-yes",
                     )
                     no = gr.Button("Keep them", size="sm", elem_id="forget-no")
         with tabs:

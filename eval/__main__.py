@@ -13,9 +13,7 @@ from core.errors import ConfigError
 if TYPE_CHECKING:
     from argparse import Namespace
 
-SUITE_NAMES = (
-    "retrieval, claims, answers, refusal, exam, agent-tasks, plain-tasks, attacks, bank, bank-solved, finetune, speed"
-)
+SUITE_NAMES = "retrieval, claims, answers, refusal, exam, agent-tasks, plain-tasks, attacks, bank, bank-solved, finetune, speed, gpu"
 
 
 def main() -> None:
@@ -23,7 +21,7 @@ def main() -> None:
     parser = Parser(prog="python -m eval", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     suites = commands.add_parser("run", help="run suites; a killed run goes on where it was")
-    suites.add_argument("suites", nargs="+", metavar="SUITE", help=f"{SUITE_NAMES}; or all")
+    suites.add_argument("suites", nargs="+", metavar="SUITE", help=f"{SUITE_NAMES}; or all (but speed and gpu)")
     suites.add_argument("--model", metavar="NAME|DIR|RUN|URL", help="default: the one being served")
     suites.add_argument("--served", metavar="NAME", help="a name of that endpoint, an adapter's say; default its first")
     suites.add_argument("--index", type=Path, metavar="DIR", help="default var/index")
@@ -36,6 +34,7 @@ def main() -> None:
     suites.add_argument("--judge", action="store_true", help="let the model judge each cited sentence as well")
     suites.add_argument("--rotations", type=int, metavar="N", help="orders in which options are asked; default all")
     suites.add_argument("--price-per-hour", type=float, metavar="USD", help="of this machine, for the cost of answers")
+    suites.add_argument("--skip", action="append", default=[], metavar="PART", help="of the suite gpu; repeatable")
     suites.add_argument("--seed", type=int, default=0)
     suites.add_argument("--fresh", action="store_true", help="run cases again that are kept from earlier runs")
     suites.add_argument("--baseline", type=Path, metavar="DIR", help="an earlier run to show beside this one")
@@ -72,8 +71,8 @@ def _run(args: Namespace) -> None:
         read(args.baseline)  # said before hours of work
     options = {
         name: value
-        for name in ("judge", "rotations", "price_per_hour")
-        if (value := getattr(args, name)) not in (None, False)
+        for name in ("judge", "rotations", "price_per_hour", "skip")
+        if (value := getattr(args, name)) not in (None, False, [])
     }
     index = args.index or var_dir() / "index"
     if any("index" in suite.needs for suite in wanted):

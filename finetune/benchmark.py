@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="samples a step; TRL's default is 8")
     parser.add_argument("--max-length", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--four-bit", action="store_true", help="QLoRA: the base in NF4, for all contenders")
     parser.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -90,9 +91,9 @@ def _one(args: argparse.Namespace) -> dict[str, float]:
     settings = FinetuneSettings(
         model_name_or_path=args.model, datasets=(args.data,), val_size=0, max_samples=args.samples,
         max_length=args.max_length, per_device_train_batch_size=1, report_to=(), load_best_model_at_end=False,
-        save_steps=10**6, eval_steps=10**6, output_dir=Path(tempfile.mkdtemp()),
+        save_steps=10**6, eval_steps=10**6, output_dir=Path(tempfile.mkdtemp()), load_in_4bit=args.four_bit,
     )  # fmt: skip
-    folder = _random(args.random, base_folder(args.model)) if args.random else base_folder(args.model)
+    folder = random_weights(args.random, base_folder(args.model)) if args.random else base_folder(args.model)
     tokenizer = load_tokenizer(folder)
     split = dataset.load(settings, tokenizer)
     supervised, tokens = sum(sample.trained for sample in split.train), sum(map(len, split.train))
@@ -182,6 +183,14 @@ def _trl(args: argparse.Namespace, settings: Any, folder: Path, tokenizer: Any, 
         given |= {"use_liger_kernel": is_liger_kernel_available()}
         if is_flash_attn_2_available():
             given["model_init_kwargs"] = {"attn_implementation": "flash_attention_2"}
+    if args.four_bit:
+        from transformers import BitsAndBytesConfig
+
+        quantized = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=choose_dtype(settings),
+        )  # fmt: skip
+        given["model_init_kwargs"] = given.get("model_init_kwargs", {}) | {"quantization_config": quantized}
     config = SFTConfig(
         output_dir=str(settings.output_dir), num_train_epochs=1, max_length=args.max_length, report_to="none",
         use_cpu=not torch.cuda.is_available(), save_strategy="no", disable_tqdm=True, **given,
@@ -201,22 +210,29 @@ def _trl(args: argparse.Namespace, settings: Any, folder: Path, tokenizer: Any, 
     return time.perf_counter() - started
 
 
-def _random(shape: str, like: Path) -> Path:
-    """A model of a shape with random weights, with the tokenizer of a real one."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+def shaped(shape: str, vocabulary: int = 0) -> Any:
+    """The config of a shape."""
+    from transformers import LlamaConfig
 
-    hidden, layers, heads, kv_heads, intermediate, vocabulary = SHAPES[shape]
+    hidden, layers, heads, kv_heads, intermediate, words = SHAPES[shape]
+    return LlamaConfig(
+        vocab_size=max(words, vocabulary), hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers,
+        num_attention_heads=heads, num_key_value_heads=kv_heads, architectures=["LlamaForCausalLM"],
+    )  # fmt: skip
+
+
+def random_weights(shape: str, like: Path) -> Path:
+    """A model of a shape with random weights, with the tokenizer of a real one; made once."""
+    import torch
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
     folder = Path(tempfile.gettempdir()) / f"genl-random-{shape}-{like.name}"
     if not folder.exists():
         tokenizer = AutoTokenizer.from_pretrained(like)
-        config = LlamaConfig(
-            vocab_size=max(vocabulary, len(tokenizer)), hidden_size=hidden, intermediate_size=intermediate,
-            num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=kv_heads,
-        )  # fmt: skip
         torch.manual_seed(0)
-        with files.replacing(folder) as draft:
-            LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(draft)
+        # Drawn where it is quick: a CPU takes minutes for seven billion.
+        with files.replacing(folder) as draft, torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+            LlamaForCausalLM(shaped(shape, len(tokenizer))).to(torch.bfloat16).save_pretrained(draft)
             tokenizer.save_pretrained(draft)
     return folder
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Known:
-    """Vectors of stem and key, by the questions' ids; a question is not its own duplicate."""
+    """Vectors of stem and key, by the questions' ids."""
 
     def __init__(self, retriever: Retriever) -> None:
         self._embedder = retriever.embedder
@@ -26,7 +26,7 @@ class Known:
             vectors = self._embedder.encode([text_of(q) for q in questions], tokens=False)[0]
             self._vectors.update(zip((q.id for q in questions), vectors, strict=True))
 
-    def nearest(self, question: Question) -> float:
-        """The cosine to the nearest other; 0 where there is none."""
+    def nearest(self, question: Question, but: str = "") -> float:
+        """The cosine to the nearest, `but` the one of that id left out; 0 where there is none."""
         vector = self._embedder.encode([text_of(question)], tokens=False)[0][0]
-        return max((float(held @ vector) for i, held in self._vectors.items() if i != question.id), default=0.0)
+        return max((float(held @ vector) for i, held in self._vectors.items() if i != but), default=0.0)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +72,10 @@ def admit(
     A row whose id is in the bank is an update of that question and takes from it what it does not say. A killed run
     goes on at the question it lost; `out` is only ever replaced whole.
     """
-    partial = out.with_name(out.name + ".partial")
+    unfinished = out.with_name(out.name + ".partial")
     run = f"{client.endpoint.model if client else 'no model'} {rotations} {retriever.index.manifest.generation}"
     jobs = {f"{row['id']} {_digest(row)} {run}": row for row in rows}
-    before = [q for key, done in journal.read(partial).items() if key in jobs and (q := _kept(done))]
+    before = [q for key, done in journal.read(unfinished).items() if key in jobs and (q := _kept(done))]
     others = Known(retriever)
     others.add([*bank, *before])
     documents = {d.doc_id: d for d in retriever.documents()}
@@ -91,10 +92,10 @@ def admit(
         others.add([kept])
         return {"question": asdict(kept)}
 
-    done = journal.each(work, jobs, partial, label="judging questions", unit="question").values()
+    done = journal.each(work, jobs, unfinished, label="judging questions", unit="question").values()
     kept = tuple(q for row in done if (q := _kept(row)))
     formats.write(kept, out)
-    partial.unlink()
+    unfinished.unlink()
     return Admitted(
         kept,
         tuple(Dropped(row["id"], row["gate"], row["trouble"]) for row in done if not row["question"]),
@@ -131,7 +132,8 @@ def _judged(row: Mapping[str, Any], desk: _Desk) -> tuple[Question | None, list[
 
 def _verdicts(q: Question, desk: _Desk) -> Iterator[Verdict]:
     document = desk.documents[q.source.doc_id]
-    for verdict in gates.judge(q, document, desk.client, desk.others.nearest, desk.rotations):
+    # An update of a question is not its duplicate.
+    for verdict in gates.judge(q, document, desk.client, partial(desk.others.nearest, but=q.id), desk.rotations):
         if verdict.gate == "source span" and not verdict.passed:
             verdict = replace(verdict, trouble="the note does not say the quote there")
         yield verdict

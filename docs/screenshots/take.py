@@ -4,11 +4,50 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 QUESTION = "When is BM25 better than dense retrieval?"
 MESSAGES = ("Does a QLoRA run of llama-3-8b fit into 24 GB?", "Quiz me on prompt injection")
 HERE = Path(__file__).parent
+
+
+def _study(page: Page, shoot: Callable[[str], None]) -> None:
+    """A practice question answered with its passage, a mock exam under way and its report, the progress after it."""
+    page.get_by_role("tab", name="Practice").click()
+    page.wait_for_selector("#practice-question .stem")
+    page.locator("#practice-one label:visible, #practice-two label:visible").nth(1).click()
+    if page.locator("#practice-two label:visible").count():
+        page.locator("#practice-two label:visible").nth(2).click()
+    page.click("#practice-check")
+    page.locator("#practice-told .chip").click()
+    shoot("practice-desk")
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Mock exam").click()
+    page.click("#exam-start")
+    for n in range(1, 51):
+        page.wait_for_selector(f"#exam-question :text-is('Question {n}')")
+        options = page.locator("#exam-one label:visible, #exam-two label:visible")
+        for option in range(2 if page.locator("#exam-two label:visible").count() else 1):
+            options.nth((n + option) % 4).click()
+        page.locator("#exam-sure label").nth(n % 3).click()
+        page.wait_for_selector(f"#exam-top :text('{n} answered')")
+        if n == 9:
+            page.click("#exam-flag")
+            shoot("exam-desk")
+        page.click("#exam-next")
+    page.click("#exam-end")
+    page.wait_for_selector("#exam-report .report")
+    page.locator("#exam-report").scroll_into_view_if_needed()
+    shoot("report-desk")
+    page.get_by_role("tab", name="Progress").click()
+    page.wait_for_selector("#progress-now .bar")
+    shoot("progress-desk")
+    page.get_by_role("tab", name="Chat").click()
 
 
 def main(url: str, question: str = QUESTION) -> None:
@@ -43,6 +82,7 @@ def main(url: str, question: str = QUESTION) -> None:
         page.locator(".trace > summary").nth(1).click()
         page.locator(".turn").nth(1).scroll_into_view_if_needed()
         shoot("agent-desk")
+        _study(page, shoot)
         page.set_viewport_size({"width": 390, "height": 844})
         page.goto(f"{url}?__theme=dark")
         page.wait_for_selector(".turn .chip")
