@@ -12,7 +12,8 @@ CHECKS = (
     [str(BIN / "ruff"), "format", "--check", "."],
     [str(BIN / "mypy")],
     [str(BIN / "lint-imports")],
-    [sys.executable, "-m", "pytest", "-q", "--durations=8", *sys.argv[1:]],
+    # Two at once: what drives the model server waits much, and stays together in one of them.
+    [sys.executable, "-m", "pytest", "-q", "--durations=8", "-n", "2", "--dist", "loadgroup", *sys.argv[1:]],
 )
 
 

@@ -15,7 +15,10 @@ from serving.weights import ensure
 from tests import tiny
 from tests.live.conftest import MODEL
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live"), pytest.mark.timeout(600)]
+
+
+OTHER = "other-v1"  # published before the server was started
 
 
 def _says(client: ChatClient, model: str) -> str:
@@ -25,12 +28,12 @@ def _says(client: ChatClient, model: str) -> str:
 def test_publish_and_roll_back(client: ChatClient, tmp_path: Path) -> None:
     base = _says(client, MODEL)
     first = adapters.publish("tutor", tiny.lora(ensure(MODEL), tmp_path / "one", 1), MODEL, "runs/one", client)
-    assert client.models() == [MODEL, "tutor-v1"]
+    assert client.models() == [MODEL, OTHER, "tutor-v1"]
     said = _says(client, "tutor-v1")
     assert said != base == _says(client, MODEL)
 
     second = adapters.publish("tutor", tiny.lora(ensure(MODEL), tmp_path / "two", 2), MODEL, "runs/two", client)
-    assert client.models() == [MODEL, "tutor-v2"] and Path(first.path).is_dir()
+    assert client.models() == [MODEL, OTHER, "tutor-v2"] and Path(first.path).is_dir()
     assert _says(client, "tutor-v2") not in (base, said)
 
     # One that cannot be loaded: nothing changes.
@@ -38,11 +41,11 @@ def test_publish_and_roll_back(client: ChatClient, tmp_path: Path) -> None:
     (broken / "adapter_model.safetensors").write_bytes(b"not tensors")
     with pytest.raises(ServingError, match="tutor: not published, tutor-v2 stays in service"):
         adapters.publish("tutor", broken, MODEL, "runs/broken", client)
-    assert client.models() == [MODEL, "tutor-v2"] and not (Path(second.path).parent / "v3").exists()
+    assert client.models() == [MODEL, OTHER, "tutor-v2"] and not (Path(second.path).parent / "v3").exists()
 
     back = adapters.rollback("tutor", client)
-    assert back == first and client.models() == [MODEL, "tutor-v1"] and _says(client, "tutor-v1") == said
-    assert adapters.rollback("tutor", client) is None and client.models() == [MODEL]
+    assert back == first and client.models() == [MODEL, OTHER, "tutor-v1"] and _says(client, "tutor-v1") == said
+    assert adapters.rollback("tutor", client) is None and client.models() == [MODEL, OTHER]
     with pytest.raises(ServingError, match="no such adapter is published"):
         adapters.rollback("tutor", client)
 
@@ -50,4 +53,4 @@ def test_publish_and_roll_back(client: ChatClient, tmp_path: Path) -> None:
 def test_a_rank_above_the_running_servers_is_told_with_the_way_out(client: ChatClient, tmp_path: Path) -> None:
     with pytest.raises(ServingError, match=r"rank.*python -m serving start runs/wide"):
         adapters.publish("wide", tiny.lora(ensure(MODEL), tmp_path / "wide", 3, rank=64), MODEL, "runs/wide", client)
-    assert client.models() == [MODEL]
+    assert client.models() == [MODEL, OTHER]

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-from core.paths import ROOT
-from serving.adapters import Adapter
-from serving.weights import ensure
-from tests import tiny
 from tests.browser import ask, begin, browser
-from tests.conftest import NOTES, write_notes
-from tests.live.conftest import MODEL
+from tests.conftest import NOTES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live"), pytest.mark.timeout(900)]
 
 QUESTION = "On which port does Triton serve gRPC?"
 QUESTIONS = (
@@ -38,46 +27,6 @@ QUESTIONS = (
     "When does sampling bias arise?",
     "What does reweighing give to under-represented groups?",
 )
-
-
-@pytest.fixture(scope="module")
-def app(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The page's URL and the process behind it."""
-    folder = tmp_path_factory.mktemp("app")
-    write_notes(folder / "notes")
-    (folder / "notes" / "evil.md").write_text(
-        "# Evil\n\n<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script> Evil widgets weigh 7 kg.\n"
-    )
-    _published(folder / "var")
-    (folder / "agent.yaml").write_text("answers: {max_tokens: 96}\nlimits: {searches_again: 0}\n")
-    command = [
-        sys.executable,
-        "-m",
-        "app",
-        "--model",
-        MODEL,
-        "--port",
-        "0",
-        "--corpus",
-        str(folder / "notes"),
-        "--agent",
-        str(folder / "agent.yaml"),
-    ]
-    environment = os.environ | {"GENL_VAR": str(folder / "var")}
-    child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    line = child.stdout.readline()
-    assert line.startswith("GenL Tutor: http://127.0.0.1:"), line
-    yield line.split(": ", 1)[1].strip(), child
-    child.send_signal(signal.SIGTERM)
-    assert child.wait(60) == 0
-
-
-def _published(var: Path) -> None:
-    """An adapter as an earlier `finetune publish` would have left it."""
-    path = tiny.lora(ensure(MODEL), var / "adapters" / "other" / "v1", 1)
-    row = asdict(Adapter("other", 1, MODEL, 8, str(path), "runs/other"))
-    (var / "adapters" / "adapters.json").write_text(json.dumps({"other": {"active": 1, "versions": [row]}}))
 
 
 @pytest.fixture
@@ -174,6 +123,9 @@ def test_it_fits_a_phone_in_light_and_dark(page: Page) -> None:
 
 
 def test_a_killed_model_server_is_said_and_comes_back(page: Page, app: tuple[str, subprocess.Popen[str]]) -> None:
+    page.wait_for_function("document.querySelector('#model input')?.value === 'smollm2-135m-instruct'")
+    page.locator("#model input").click()
+    page.get_by_role("option", name="other-v1").click()
     for question in QUESTIONS:  # one that is answered at some length
         begin(page, question)
         page.locator(".turn").last.locator(".prose.streaming, .trace").first.wait_for(timeout=300_000)
@@ -185,14 +137,7 @@ def test_a_killed_model_server_is_said_and_comes_back(page: Page, app: tuple[str
     notice = page.locator(".turn .notice").last
     notice.wait_for(timeout=60_000)
     page.wait_for_function("document.querySelector('.status.restarting') !== null", timeout=60_000)
-    started = time.monotonic()
-    ask(page, QUESTION)
-    assert page.locator(".turn").last.locator(".trace").count() == 1
-    assert page.locator(".status.ready").count() == 1
-    # The server that came back has the published adapter, and answers by it.
-    page.locator("#model input").click()
-    page.get_by_role("option", name="other-v1").click()
-    ask(page, QUESTION)
+    ask(page, QUESTION)  # by the adapter, which the server that comes back has too
     assert page.locator(".turn").last.locator(".trace").count() == 1
     assert page.locator(".turn").last.locator(".notice").count() == 0
-    print(f"back and answered after {time.monotonic() - started:.0f} s")
+    assert page.locator(".status.ready").count() == 1
