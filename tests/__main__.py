@@ -12,7 +12,7 @@ CHECKS = (
     [str(BIN / "ruff"), "format", "--check", "."],
     [str(BIN / "mypy")],
     [str(BIN / "lint-imports")],
-    # Two at once: what drives the model server waits much, and stays together in one of them.
+    # Two at once: what drives the model server waits much (tests/conftest.py keeps it together).
     [sys.executable, "-m", "pytest", "-q", "--durations=8", "-n", "2", "--dist", "loadgroup", *sys.argv[1:]],
 )
 

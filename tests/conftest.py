@@ -11,6 +11,16 @@ from core.paths import ROOT
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers a file's tests stay together, all live ones do, and those begin first: they take longest."""
+    live = Path(__file__).parent / "live"
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("live" if live in item.path.parents else str(item.path)))
+    items.sort(key=lambda item: live not in item.path.parents)
+
+
 NOTES = {
     "lora.md": """---
 title: LoRA

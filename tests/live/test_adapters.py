@@ -15,7 +15,7 @@ from serving.weights import ensure
 from tests import tiny
 from tests.live.conftest import MODEL
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 
 OTHER = "other-v1"  # published before the server was started

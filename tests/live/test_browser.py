@@ -17,7 +17,7 @@ from tests.conftest import NOTES
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 QUESTION = "On which port does Triton serve gRPC?"
 QUESTIONS = (

@@ -26,7 +26,7 @@ from tests.wire import model_server
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 LORA = "LoRA freezes the base model and trains two small matrices of rank r beside each weight matrix. [1]"
 

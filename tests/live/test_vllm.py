@@ -11,7 +11,7 @@ import pytest
 from core.types import Message
 from serving.client import ChatClient
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 
 def test_it_streams_and_counts_tokens(client: ChatClient) -> None:
