@@ -13,7 +13,7 @@ CHECKS = (
     [str(BIN / "mypy")],
     [str(BIN / "lint-imports")],
     # Two at once: what drives the model server waits much (tests/conftest.py keeps it together).
-    [sys.executable, "-m", "pytest", "-q", "--durations=8", "-n", "2", "--dist", "loadgroup", *sys.argv[1:]],
+    [sys.executable, "-m", "pytest", "-q", "--durations=8", "-n", "2", *sys.argv[1:]],
 )
 
 

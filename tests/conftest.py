@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,13 +13,24 @@ from core.paths import ROOT
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+_LIVE = "tests/live/"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With several workers a file's tests stay together, and so do all live ones, which share a model server."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _LIVE if nodeid.startswith(_LIVE) else nodeid.split("::")[0]
+
+    config.option.loadscopereorder = False  # in the order below
+    return Together(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers a file's tests stay together, all live ones do, and those begin first: they take longest."""
-    live = Path(__file__).parent / "live"
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("live" if live in item.path.parents else str(item.path)))
-    items.sort(key=lambda item: live not in item.path.parents)
+    """The live ones first: they take longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LIVE))
 
 
 NOTES = {
