@@ -50,6 +50,10 @@ class Question:
         """The right letters, as "B" or "A and D"."""
         return " and ".join(OPTION_LETTERS[i] for i in self.correct)
 
+    def is_right(self, chosen: Collection[int]) -> bool:
+        """Whether these options are all the right ones and no other."""
+        return set(chosen) == set(self.correct)
+
 
 class Bank:
     """All questions, by id."""

@@ -40,7 +40,7 @@ def choices(question: Question) -> list[tuple[str, int]]:
 
 def explained(question: Question, chosen: Collection[int], document: Document | None, key: str) -> str:
     """Right or not, why, why each other option is not, and a chip that opens the passage. `key` is unique to the place."""
-    right = set(chosen) == set(question.correct)
+    right = question.is_right(chosen)
     verdict = (
         "Right"
         if right

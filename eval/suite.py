@@ -12,6 +12,7 @@ import numpy as np
 
 from core.errors import ConfigError
 from eval.metrics import Statistic, Values, mean
+from finetune.evaluation import spread
 
 if TYPE_CHECKING:
     from rag.retriever import Retriever
@@ -111,17 +112,10 @@ class Bench:
             for case in cases:
                 by_group.setdefault(case["group"], []).append(case)
             return [case for mine in by_group.values() for case in spread(mine, self.limit)]
-        return spread(cases, quick) if self.quick else list(cases)
+        return list(spread(cases, quick if self.quick else None))
 
 
 def check_index(index: Path) -> None:
     """ConfigError where no index is."""
     if not index.exists():
         raise ConfigError(f"{index}: no index there. Run: python -m rag build --source data/corpus --index {index}")
-
-
-def spread(items: Sequence[Any], count: int) -> list[Any]:
-    """At most so many of the items, evenly spread over them."""
-    if len(items) <= count:
-        return list(items)
-    return [items[n * len(items) // count] for n in range(count)]

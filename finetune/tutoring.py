@@ -65,8 +65,9 @@ def compose(corpus: Path, originals: Path, seed: int = 0) -> dict[str, list[dict
     for split in SPLITS:
         mine = [note for note in notes if note.split == split]
         draw = random.Random(f"{seed}-{split}")
-        rows = [*_from_notes(mine, draw), *_decisions(mine, draw)]
-        rows += _conversations(mine, random.Random(f"{seed}-{split}-conversations"))
+        shelf = _Shelf(mine)
+        rows = [*_from_notes(mine, shelf, draw), *_decisions(mine, draw)]
+        rows += _conversations(mine, shelf, random.Random(f"{seed}-{split}-conversations"))
         draw.shuffle(rows)
         out[split] = rows
     return out
@@ -159,8 +160,7 @@ class _Shelf:
         return found
 
 
-def _from_notes(notes: Sequence[Note], draw: random.Random) -> Iterator[dict[str, Any]]:
-    shelf = _Shelf(notes)
+def _from_notes(notes: Sequence[Note], shelf: _Shelf, draw: random.Random) -> Iterator[dict[str, Any]]:
     exams = 0
     for note in notes:
         for number, row in enumerate(note.rows):
@@ -227,12 +227,11 @@ _DECLINED = (
 )  # fmt: skip
 
 
-def _conversations(notes: Sequence[Note], draw: random.Random) -> Iterator[dict[str, Any]]:
+def _conversations(notes: Sequence[Note], shelf: _Shelf, draw: random.Random) -> Iterator[dict[str, Any]]:
     """Last questions of a conversation, answered or refused by the sources below them; and refusals where there is none.
 
     What was said earlier is no source: a model that has not seen such rows answers from it, or from memory.
     """
-    shelf = _Shelf(notes)
     asked = [row for note in notes for row in note.rows if row["kind"] == "qa"]
     for note in notes:
         mine = [(number, row) for number, row in enumerate(note.rows) if row["kind"] == "qa"]

@@ -41,7 +41,7 @@ def probabilities(
 def right(question: Question, chances: Sequence[float]) -> bool:
     """Whether the likeliest options, as many as there are right ones, are the right ones."""
     best = sorted(range(len(chances)), key=lambda i: -chances[i])[: len(question.correct)]
-    return set(best) == set(question.correct)
+    return question.is_right(best)
 
 
 def chance(question: Question) -> float:

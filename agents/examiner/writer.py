@@ -25,10 +25,9 @@ def write(client: ChatClient, slot: Slot, chunk: Chunk, trouble: Sequence[str] =
     Raises ServingError.
     """
     told = statements(chunk)
-    numbered = "\n".join(f"{n}. {text}" for n, text in enumerate(told, 1))
     asked = [
         f"Subject: {chunk.title}. Exam task: {TASKS[slot.task].text}.",
-        f"Sentences:\n{numbered}",
+        f"Sentences:\n{numbered(told)}",
         f"Write one question: {slot.difficulty}, to {slot.bloom}"
         + (". Exactly two options are right: the question says “Which two”." if slot.answers == 2 else "."),
         *(f"The question before was refused: {line}." for line in trouble),
@@ -73,7 +72,7 @@ def explain(client: ChatClient, question: Question) -> Question | None:
     reply = client.complete(
         [Message("system", decide.instructions("explainer")), Message("user", asked)],
         max_tokens=_EXPLANATION_TOKENS,
-        schema=_object_schema({"explanation": text, "why_not": _array(text, len(wrong))}),
+        schema=object_schema({"explanation": text, "why_not": _array(text, len(wrong))}),
     )
     row = decide.json_object(reply.text)
     try:
@@ -85,9 +84,14 @@ def explain(client: ChatClient, question: Question) -> Question | None:
     return replace(question, explanation=explanation, why_not=why_not) if whole else None
 
 
+def numbered(told: Sequence[str]) -> str:
+    """Sentences as the model is to name them."""
+    return "\n".join(f"{n}. {text}" for n, text in enumerate(told, 1))
+
+
 def _draft_schema(slot: Slot, sentences: int) -> dict[str, Any]:
     option = {"type": "string", "minLength": 1, "maxLength": 110}
-    return _object_schema({
+    return object_schema({
         "sentence": {"type": "integer", "enum": list(range(1, sentences + 1))},
         "question": {"type": "string", "minLength": 20, "maxLength": 320},
         "right": _array(option, slot.answers),
@@ -99,7 +103,8 @@ def _array(item: Mapping[str, Any], n: int) -> dict[str, Any]:
     return {"type": "array", "items": dict(item), "minItems": n, "maxItems": n}
 
 
-def _object_schema(properties: Mapping[str, Any]) -> dict[str, Any]:
+def object_schema(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON schema of an object with just these properties, all of them needed."""
     return {
         "type": "object", "properties": dict(properties), "required": list(properties), "additionalProperties": False,
     }  # fmt: skip

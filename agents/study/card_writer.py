@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from agents import decide
 from agents.examiner.plan import statements
+from agents.examiner.writer import numbered, object_schema
 from core.types import Chunk, Message
 
 if TYPE_CHECKING:
@@ -33,20 +34,16 @@ def _from_passage(client: ChatClient, chunk: Chunk) -> Iterator[tuple[str, str]]
     told = statements(chunk)
     if not told:
         return
-    numbered = "\n".join(f"{n}. {text}" for n, text in enumerate(told, 1))
     side = {"type": "string", "minLength": 10, "maxLength": 240}
     card = {"sentence": {"type": "integer", "enum": list(range(1, len(told) + 1))}, "front": side, "back": side}
-    item = {"type": "object", "properties": card, "required": list(card), "additionalProperties": False}
-    cards = {"type": "array", "items": item, "minItems": 1, "maxItems": min(CARDS, len(told))}
+    cards = {"type": "array", "items": object_schema(card), "minItems": 1, "maxItems": min(CARDS, len(told))}
     reply = client.complete(
         [
             Message("system", decide.instructions("cards")),
-            Message("user", f"Subject: {chunk.title}.\nSentences:\n{numbered}"),
+            Message("user", f"Subject: {chunk.title}.\nSentences:\n{numbered(told)}"),
         ],
         max_tokens=_TOKENS,
-        schema={
-            "type": "object", "properties": {"cards": cards}, "required": ["cards"], "additionalProperties": False,
-        },
+        schema=object_schema({"cards": cards}),
     )  # fmt: skip
     for row in decide.json_object(reply.text).get("cards", []):
         try:

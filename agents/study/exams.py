@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from agents.bank import Bank, Question
 from agents.errors import AgentError
 from agents.learners import Learner
-from agents.study import cards
+from agents.study import practice
 from core.exam import DOMAINS, MINUTES, QUESTIONS, apportion
 
 CONFIDENCE = ("sure", "unsure", "guessed")
@@ -145,12 +145,7 @@ def finish(learner: Learner, sitting: Sitting, bank: Bank, now: float) -> Sittin
         question = bank.questions.get(question_id)
         if question is None or not reply.chosen:
             continue
-        right = set(reply.chosen) == set(question.correct)
-        learner.mark(
-            question.id, question.task, question.source.doc_id, right, reply.seconds, reply.confidence, done.ended
-        )
-        if not right:
-            cards.add_question(learner, question, now)
+        practice.grade(learner, question, reply.chosen, now, reply.seconds, reply.confidence, done.ended)
     return done
 
 

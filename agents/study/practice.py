@@ -36,11 +36,18 @@ def choose(bank: Bank, learner: Learner, domain: int = 0, avoid: str = "") -> Qu
 
 
 def grade(
-    learner: Learner, question: Question, chosen: Collection[int], now: float, seconds: float | None = None
+    learner: Learner,
+    question: Question,
+    chosen: Collection[int],
+    now: float,
+    seconds: float | None = None,
+    confidence: str = "",
+    at: float | None = None,
 ) -> bool:
-    """Whether the answer is right. It is kept, and a missed question becomes a card."""
-    right = set(chosen) == set(question.correct)
-    learner.mark(question.id, question.task, question.source.doc_id, right, seconds, at=now)
+    """Whether the answer, given `at` or now, is right. It is kept, and a missed question becomes a card."""
+    right = question.is_right(chosen)
+    given = now if at is None else at
+    learner.mark(question.id, question.task, question.source.doc_id, right, seconds, confidence, given)
     if not right:
         cards.add_question(learner, question, now)
     return right

@@ -48,7 +48,7 @@ class Answered:
     @property
     def right(self) -> bool:
         """All right options and no other."""
-        return set(self.reply.chosen) == set(self.question.correct)
+        return self.question.is_right(self.reply.chosen)
 
 
 @dataclass(frozen=True, slots=True)

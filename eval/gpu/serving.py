@@ -5,7 +5,6 @@ On a GPU the weights are dummies of the 1.5B's shape: speed does not depend on t
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 
 from core.errors import ServingError
 from eval.gpu import ceilings
+from eval.vllm_bench import bench, random_prompts
 from serving.adapters import Adapter
 from serving.registry import Machine
 from serving.vllm import Supervisor, command
@@ -47,14 +47,14 @@ def _plain(toy: bool, folder: Path) -> dict[str, float]:
     with _served(toy, folder) as url:
         found["start, s"] = time.perf_counter() - started
         for n in TOY if toy else CONCURRENCIES:
-            told = bench(url, "shape", folder, n, toy)
+            told = _bench(url, "shape", folder, n, toy)
             found[f"tokens/s at {n}"] = told["output_throughput"]
             found[f"TTFT at {n}, ms"] = told["median_ttft_ms"]
             found[f"inter-token latency at {n}, ms"] = told["median_itl_ms"]
             if n == 1:
                 # Each token reads all weights once; a copy reads and writes.
                 found["decode ÷ bandwidth"] = _bytes(folder) / (told["median_itl_ms"] / 1000) / bandwidth
-        told = bench(url, "shape", folder, count, toy)
+        told = _bench(url, "shape", folder, count, toy)
         found[f"vLLM ÷ transformers at {count}"] = (
             told["output_throughput"] / found[f"transformers' generate at {count}, tokens/s"]
         )
@@ -67,9 +67,9 @@ def _lora(toy: bool, folder: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="genl-lora-") as place:
         adapter = Adapter("random", 0, str(folder), RANK, str(_random_adapter(folder, Path(place))), "random")
         with _served(toy, folder, lora=False) as url:
-            merged = bench(url, "shape", folder, count, toy)["output_throughput"]
+            merged = _bench(url, "shape", folder, count, toy)["output_throughput"]
         with _served(toy, folder, [adapter]) as url:
-            beside = bench(url, adapter.served_name, folder, count, toy)["output_throughput"]
+            beside = _bench(url, adapter.served_name, folder, count, toy)["output_throughput"]
     return {
         f"merged at {count}, tokens/s": merged,
         f"adapter at {count}, tokens/s": beside,
@@ -85,7 +85,7 @@ def _prefix(toy: bool, folder: Path) -> dict[str, float]:
            "--prefix-repetition-output-len", str(8 if toy else 64)]  # fmt: skip
     for name, more in (("with", ()), ("without", ("--no-enable-prefix-caching",))):
         with _served(toy, folder, more=more) as url:
-            told = bench(url, "shape", folder, 2 if toy else 16, toy, mix)
+            told = _bench(url, "shape", folder, 2 if toy else 16, toy, mix)
         found[f"TTFT {name} prefix caching, ms"] = told["median_ttft_ms"]
         found[f"requests/s {name} prefix caching"] = told["request_throughput"]
     found["prefix caching, requests/s ratio"] = (
@@ -94,27 +94,13 @@ def _prefix(toy: bool, folder: Path) -> dict[str, float]:
     return found
 
 
-def bench(
+def _bench(
     url: str, model: str, tokenizer: Path, concurrency: int, toy: bool, mix: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """vLLM's own bench at one concurrency. ServingError where it fails."""
-    given = list(mix) or [
-        "--dataset-name", "random", "--random-input-len", str(64 if toy else PROMPT), "--random-output-len",
-        str(8 if toy else ANSWER),
-    ]  # fmt: skip
+    """vLLM's own bench at one concurrency. ServingError where it, or any request, fails."""
     prompts = 2 * concurrency if toy else max(4, min(4 * concurrency, 512))
-    with tempfile.TemporaryDirectory(prefix="genl-bench-") as folder:
-        ran = subprocess.run(
-            [sys.executable, "-m", "vllm.entrypoints.cli.main", "bench", "serve", "--backend", "openai", "--base-url",
-             url.removesuffix("/v1"), "--model", model, "--tokenizer", str(tokenizer), *given, "--ignore-eos",
-             "--num-prompts", str(prompts), "--max-concurrency", str(concurrency), "--seed", "0", "--percentile-metrics",
-             "ttft,tpot,itl,e2el", "--save-result", "--result-dir", folder, "--result-filename", "bench.json", "--disable-tqdm"],
-            capture_output=True, text=True,
-        )  # fmt: skip
-        path = Path(folder) / "bench.json"
-        if ran.returncode or not path.exists():
-            raise ServingError(f"vllm bench serve failed: {' '.join(ran.stderr.split())[-400:]}")
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    usual = random_prompts(64, 8) if toy else random_prompts(PROMPT, ANSWER)
+    found = bench(url, model, tokenizer, concurrency, prompts, mix or usual)
     if found["completed"] < prompts:
         raise ServingError(f"vllm bench serve: {prompts - found['completed']} of {prompts} requests failed")
     return found

@@ -6,14 +6,13 @@ Prompts are random tokens of the length of a grounded prompt; `$ an hour` turns 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from core.errors import ConfigError, ServingError
+from core.errors import ConfigError
 from eval.suite import Bench, Case, Row, Suite, metric
+from eval.vllm_bench import bench as bench_serve
+from eval.vllm_bench import random_prompts
 
 PROMPT_TOKENS, ANSWER_TOKENS = 512, 64
 CONCURRENCIES, QUICK = (1, 4, 16, 64), (1, 4)
@@ -43,21 +42,15 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
     def run(case: Case) -> Row:
         count = int(case["concurrency"])
         prompts = max(4, count * (2 if bench.quick else 4))
-        with tempfile.TemporaryDirectory(prefix="genl-bench-") as folder:
-            command = [
-                sys.executable, "-m", "vllm.entrypoints.cli.main", "bench", "serve", "--backend", "openai",
-                "--base-url", bench.client.endpoint.base_url.removesuffix("/v1"),
-                "--model", bench.client.endpoint.model, "--tokenizer", tokenizer, "--dataset-name", "random",
-                "--random-input-len", str(PROMPT_TOKENS), "--random-output-len", str(ANSWER_TOKENS), "--ignore-eos",
-                "--num-prompts", str(prompts), "--max-concurrency", str(count), "--seed", str(bench.seed),
-                "--percentile-metrics", "ttft,tpot,itl,e2el", "--save-result", "--result-dir", folder,
-                "--result-filename", "bench.json", "--disable-tqdm",
-            ]  # fmt: skip
-            ran = subprocess.run(command, capture_output=True, text=True)
-            path = Path(folder) / "bench.json"
-            if ran.returncode or not path.exists():
-                raise ServingError(f"vllm bench serve failed: {' '.join(ran.stderr.split())[-300:]}")
-            told = json.loads(path.read_text(encoding="utf-8"))
+        told = bench_serve(
+            bench.client.endpoint.base_url,
+            bench.client.endpoint.model,
+            Path(tokenizer),
+            count,
+            prompts,
+            random_prompts(PROMPT_TOKENS, ANSWER_TOKENS),
+            bench.seed,
+        )
         scores: dict[str, float | None] = {name: float(told[key]) for name, key in _FIGURES.items()}
         scores["tokens/s written"] = float(told["output_throughput"])
         scores["failed requests"] = float(prompts - told["completed"])
