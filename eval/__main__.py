@@ -13,7 +13,7 @@ from core.errors import ConfigError
 if TYPE_CHECKING:
     from argparse import Namespace
 
-SUITE_NAMES = "retrieval, claims, answers, refusal, exam, agent-tasks, plain-tasks, attacks, bank, bank-solved, finetune, speed, gpu"
+SUITE_NAMES = "retrieval, claims, answers, refusal, exam, agent-tasks, plain-tasks, attacks, bank, bank-solved, finetune, mtrag-un, speed, gpu"
 
 
 def main() -> None:
@@ -60,11 +60,11 @@ def _run(args: Namespace) -> None:
     from eval.suites import chosen
     from serving.connect import connect
 
-    wanted = chosen(args.suites)
     for name in ("limit", "concurrency", "rotations"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ConfigError(f"--{name} must be at least 1")
     data = _data(args.data)
+    wanted = chosen(args.suites, data)
     if args.baseline:
         from eval.compare import read
 

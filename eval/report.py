@@ -24,18 +24,20 @@ def write(folder: Path, baseline: Path | None = None) -> str:
     result = read(folder)
     changes = compare(SUITES, baseline, folder) if baseline else []
     before = read(baseline) if baseline else None
-    summary = "\n".join(markdown(result, before, changes))
+    kept = {name: rows(folder, name) for name in result["suites"]}
+    summary = "\n".join(markdown(result, before, changes, kept))
     files.write(folder / "summary.md", summary + "\n")
-    files.write(
-        folder / "report.html", html(result, before, changes, {name: rows(folder, name) for name in result["suites"]})
-    )
+    files.write(folder / "report.html", html(result, before, changes, kept))
     return summary
 
 
 def markdown(
-    result: Mapping[str, Any], before: Mapping[str, Any] | None, changes: Sequence[Difference]
+    result: Mapping[str, Any],
+    before: Mapping[str, Any] | None,
+    changes: Sequence[Difference],
+    kept: Mapping[str, Sequence[Row]],
 ) -> Iterator[str]:
-    """What got worse first, then the headline figures with their intervals."""
+    """What got worse first, then the headline figures with their intervals, last what a machine was measured at."""
     told = result["run"]
     model = told.get("model", {}).get("name", "no model")
     yield f"**{model}**, index {told['index']['sha256'][:12] or 'none'}, commit {told['git_commit'][:12]}{' with changes' if told['git_changed'] else ''}, {told['hardware']['processor']} ({told['hardware']['cores']} cores{', ' + ', '.join(told['hardware']['gpus']) if told['hardware']['gpus'] else ''}){', quick' if told['quick'] else ''}"
@@ -52,6 +54,10 @@ def markdown(
             old = _older(before, name, figure)
             line = f"| {name} | {figure} | {shown(found)} | {found['n']} |"
             yield line + (f" {shown(old) if old else '–'} |" if before else "")
+    measured = [line for mine in kept.values() for line in _measured(mine)]
+    if measured:
+        yield from ("", "| part | figure | value | goal |", "|---|---|---|---|")
+        yield from (f"| {' | '.join(line)} |" for line in measured)
 
 
 def differences(changes: Sequence[Difference]) -> Iterator[str]:
@@ -67,6 +73,14 @@ def differences(changes: Sequence[Difference]) -> Iterator[str]:
             f"{d.change:+.3f} [{d.low:+.3f}, {d.high:+.3f}] | {d.n} |"
         )
     yield f"{'' if moved else 'No difference shown: '}{still} of {len(changes)} figures show no difference."
+
+
+def _measured(kept: Sequence[Row]) -> Iterator[tuple[str, str, str, str]]:
+    """Part, figure, value and goal of the rows that are measurements of a machine."""
+    for row in kept:
+        for name, value in row["shown"].get("figures", {}).items():
+            goal = row["shown"]["goals"].get(name)
+            yield row["id"], name, f"{value:,.4g}", f"≥ {goal:g}" if goal is not None else ""
 
 
 def headlines(suite: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -204,7 +218,7 @@ def _suite(name: str, suite: Mapping[str, Any], kept: Sequence[Row]) -> str:
     return (
         f'<section id="{escape(name)}"><h2>{escape(suite["title"])}</h2><p>{escape(suite["about"])}</p>{note}{failed}'
         f"<table><tr><th>figure</th><th>value [95 % interval]</th><th></th><th>cases</th></tr>{figures}</table>"
-        f"{_groups(suite)}{_worst(name, suite, kept)}</section>"
+        f"{_groups(suite)}{_machine(kept) or _worst(name, suite, kept)}</section>"
         if suite["metrics"]
         else f'<section id="{escape(name)}"><h2>{escape(suite["title"])}</h2>{note}</section>'
     )
@@ -228,11 +242,17 @@ def _groups(suite: Mapping[str, Any]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     lines = "".join(
         f"<tr><td>{escape(group)}</td><td>{found['n']}</td>"
-        + "".join(f"<td>{found[name]:.3f}{_bar(found[name])}</td>" for name in names)
+        + "".join(f"<td>{found[name]:.3f}{_bar(found[name])}</td>" if name in found else "<td>–</td>" for name in names)
         + "</tr>"
         for group, found in suite["groups"].items()
     )
     return f"<h3>By group</h3><table><tr><th></th><th>cases</th>{head}</tr>{lines}</table>"
+
+
+def _machine(kept: Sequence[Row]) -> str:
+    lines = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in _measured(kept))
+    head = "<tr><th>part</th><th>figure</th><th>value</th><th>goal</th></tr>"
+    return f"<h3>Every figure</h3><table>{head}{lines}</table>" if lines else ""
 
 
 def _bar(value: float) -> str:

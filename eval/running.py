@@ -155,7 +155,9 @@ def _summary(suite: Suite, rows: Sequence[Row], cases: int, trouble: str, seed: 
         "metrics": figures,
         "groups": {
             name: {
-                m.name: float(m.statistic(m.values(mine))) for m in suite.metrics if m.name in figures and m.headline
+                m.name: float(m.statistic(m.values(mine)))
+                for m in suite.metrics
+                if m.name in figures and m.headline and not np.isnan(m.values(mine)).all()
             }
             | {"n": len(mine)}
             for name, mine in sorted(groups.items())

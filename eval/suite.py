@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
 from core.errors import ConfigError
 from eval.metrics import Statistic, Values, mean
-from finetune.evaluation import spread
 
 if TYPE_CHECKING:
     from rag.retriever import Retriever
     from serving.client import ChatClient
 
 Case = Mapping[str, Any]  # `id`, `group`, and all that its result depends on
+T = TypeVar("T")
 Row = dict[str, Any]  # `id`, `group`, `scores` {column: number or None}, `shown`: what explains them
 
 
@@ -51,7 +51,8 @@ class Suite:
     """`prepare` opens what running needs and gives the function that runs one case.
 
     `worst` gives the scores of a case that could not be run: it counts as a failure, never as absent. Suites that run
-    cases alike keep their rows under one name, `kept_as`. `repeats` is for measurements, taken anew in every run.
+    cases alike keep their rows under one name, `kept_as`. `needs` is any of model, index, and data where the suite has
+    no cases of its own. `repeats` is for measurements, taken anew in every run.
     """
 
     name: str
@@ -113,6 +114,13 @@ class Bench:
                 by_group.setdefault(case["group"], []).append(case)
             return [case for mine in by_group.values() for case in spread(mine, self.limit)]
         return list(spread(cases, quick if self.quick else None))
+
+
+def spread(items: Sequence[T], limit: int | None) -> Sequence[T]:
+    """At most `limit` of the items, evenly spread over them."""
+    if limit is None or len(items) <= limit:
+        return items
+    return [items[n * len(items) // limit] for n in range(limit)]
 
 
 def check_index(index: Path) -> None:

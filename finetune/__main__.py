@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.cli import Parser, run
 
-COMMANDS = ("train", "sweep", "data", "merge", "publish", "rollback", "evaluate", "throughput")
+COMMANDS = ("train", "sweep", "data", "merge", "publish", "rollback", "throughput")
 
 
 def main() -> None:
@@ -50,16 +50,6 @@ def main() -> None:
 
     throughput = commands.add_parser("throughput", help="tokens/s of a run's base, adapter and merged weights in vLLM")
     throughput.add_argument("run", type=Path, metavar="RUN")
-
-    evaluate = commands.add_parser("evaluate", help="compare served models on the test split and other questions")
-    evaluate.add_argument("models", nargs="+", metavar="MODEL", help="served names: the base, an adapter")
-    evaluate.add_argument("--url", help="an OpenAI-compatible endpoint; default the server that runs here")
-    evaluate.add_argument("--data", type=Path, default=Path("data/sft/test.jsonl"), metavar="FILE")
-    evaluate.add_argument("--mtrag", type=Path, metavar="FILE", help="MTRAG-UN tasks as JSON lines")
-    evaluate.add_argument("--questions", type=Path, metavar="FILE", help="multiple-choice questions as JSON lines")
-    evaluate.add_argument("--index", type=Path, metavar="DIR", help="also ask them with passages from this index")
-    evaluate.add_argument("--limit", type=int, metavar="N", help="at most N cases of each suite")
-    evaluate.add_argument("--out", type=Path, default=Path("var/evaluation"), metavar="DIR")
     args = parser.parse_args(words)
     if args.command == "train":
         from finetune.commands import train as run_training
@@ -90,10 +80,6 @@ def main() -> None:
         from finetune.throughput import measure
 
         measure(args.run)
-    elif args.command == "evaluate":
-        from finetune.publishing import compare
-
-        compare(args)
 
 
 if __name__ == "__main__":

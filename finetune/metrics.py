@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 MARKER = re.compile(r"\[(\d{1,2})\]")
 
@@ -31,15 +30,3 @@ def refusal(predicted: Sequence[bool], wanted: Sequence[bool]) -> tuple[float, f
 def accuracy(chosen: Sequence[int], correct: Sequence[int]) -> float:
     """Share of equal entries."""
     return sum(c == k for c, k in zip(chosen, correct, strict=True)) / len(correct) if correct else 0.0
-
-
-def bootstrap(
-    items: Sequence[object], statistic: Callable[[Sequence[object]], float], resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % percentile interval of a statistic over items drawn with replacement (Efron 1979)."""
-    import random
-
-    draw = random.Random(seed)
-    values = sorted(statistic(draw.choices(items, k=len(items))) for _ in range(resamples))
-    low, high = math.floor(0.025 * resamples), math.ceil(0.975 * resamples) - 1
-    return values[low], values[high]

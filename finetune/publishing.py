@@ -1,20 +1,12 @@
-"""From a run folder to an adapter in service, back again, and compared with its base."""
+"""From a run folder to an adapter in service, and back again."""
 
 from __future__ import annotations
 
-import json
-from argparse import Namespace
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from core import files
-from core.errors import ServingError, TrainingError
+from core.errors import TrainingError
 from finetune import run
 from finetune.config import unservable
-
-if TYPE_CHECKING:
-    from finetune.evaluation import Case
 
 
 def publish(folder: Path, name: str | None) -> None:
@@ -53,52 +45,3 @@ def rollback(name: str) -> None:
         if target
         else f"{name}: no version before; the base alone is in service"
     )
-
-
-def compare(args: Namespace) -> None:
-    """Runs all suites for all models and writes `cases.jsonl` and `summary.json`; prints a table."""
-    from finetune.evaluation import difference, evaluate, exam_cases, mtrag_cases, own_cases, spread, summary
-    from serving.client import ChatClient, Endpoint
-    from serving.vllm import recorded
-
-    running = recorded()
-    url = args.url or (running.url if running else None)
-    if url is None:
-        raise ServingError("no server runs here. Start one: python -m serving start, or give --url")
-    suites: dict[str, list[Case]] = {}
-    for case in own_cases(args.data) + (mtrag_cases(args.mtrag) if args.mtrag else []):
-        suites.setdefault(case.suite, []).append(case)
-    cases = [case for suite in suites.values() for case in spread(suite, args.limit)]
-    if args.questions:
-        cases += exam_cases(args.questions, None, args.limit)
-        if args.index:
-            from rag.retriever import Retriever
-
-            cases += exam_cases(args.questions, Retriever.open(args.index), args.limit)
-    # A served name may stand for another adapter tomorrow: only an unfinished evaluation is gone on with.
-    partial = args.out / "cases.partial.jsonl"
-    rows = {model: evaluate(ChatClient(Endpoint(base_url=url, model=model)), cases, partial) for model in args.models}
-    lines = (json.dumps({"model": m} | row, ensure_ascii=False) + "\n" for m, found in rows.items() for row in found)
-    files.write(args.out / "cases.jsonl", "".join(lines))
-    measured: dict[str, Any] = {model: summary(cases, found) for model, found in rows.items()}
-    first = args.models[0]
-    for model in args.models[1:]:
-        measured[f"{model} - {first}"] = difference(cases, rows[first], rows[model])
-    files.write(args.out / "summary.json", json.dumps(measured, indent=1))
-    partial.unlink()
-    _show(cases, measured)
-
-
-def _show(cases: Sequence[Case], measured: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="value [95 % bootstrap interval]")
-    for column in ("suite", "cases", "metric", *measured):
-        table.add_column(column)
-    for suite, values in next(iter(measured.values())).items():
-        count = sum(case.suite == suite for case in cases)
-        for metric in values:
-            cells = [found[suite][metric] for found in measured.values()]
-            table.add_row(suite, str(count), metric, *(f"{v:.3f} [{low:.3f}, {high:.3f}]" for v, low, high in cells))
-    Console().print(table)

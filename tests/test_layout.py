@@ -52,7 +52,7 @@ def test_help_is_quick(room: str) -> None:
         (["finetune", "merge", "runs/nowhere"], "not a run folder"),
         (["finetune", "publish", "runs/nowhere"], "not a run folder"),
         (["finetune", "rollback", "nobody"], "no such adapter is published"),
-        (["finetune", "evaluate", "base", "--url", "http://127.0.0.1:9/v1", "--data", "nowhere.jsonl"], "no such file"),
+        (["eval", "run", "mtrag-un", "--out", "nowhere"], "mtrag-un has no cases of its own: --data mtrag-un=PATH"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(command: list[str], says: str) -> None:

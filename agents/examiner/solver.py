@@ -7,7 +7,7 @@ over the rotations (Zheng et al., "Large Language Models Are Not Robust Multiple
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from agents import decide
@@ -27,12 +27,18 @@ def probabilities(
 
     Raises ServingError.
     """
-    n = len(question.options)
+    return rotated(client, len(question.options), lambda order: _prompt(question, mode, passage, order), rotations)
+
+
+def rotated(
+    client: ChatClient, n: int, prompt: Callable[[Sequence[int]], list[Message]], rotations: int | None = None
+) -> list[float]:
+    """For each of n options the probability of its letter, averaged over rotations; `prompt` lays them out in an order."""
     turns = range(n) if rotations is None else [n * k // rotations for k in range(min(rotations, n))]
     total = [0.0] * n
     for turn in turns:
         order = [(i + turn) % n for i in range(n)]
-        found = client.choose(_prompt(question, mode, passage, order), OPTION_LETTERS[:n])
+        found = client.choose(prompt(order), OPTION_LETTERS[:n])
         for place, option in enumerate(order):
             total[option] += math.exp(found.logprobs[OPTION_LETTERS[place]]) / len(turns)
     return total

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from agents.bank import OPTION_LETTERS
-from agents.examiner.solver import probabilities, right
+from agents.bank import OPTION_LETTERS, Question
+from agents.examiner.solver import right, rotated
 from core.exam import DOMAINS, LETTERS
 from core.paths import ROOT
 from core.types import Message
@@ -43,11 +44,11 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
     def run(case: Case) -> Row:
         question = bank.as_question(case)
         chunks = [hit.chunk for hit in retriever.search(case["question"], k=SOURCES).hits]
-        notes = "\n\n".join(chunk.text for chunk in chunks)
-        closed = probabilities(client, question, "closed book", "", rotations)
-        opened = probabilities(client, question, "open book", notes, rotations)
-        asked = f"{source_blocks(chunks)}\n\n{exam_prompt(case['question'], case['options'])}"
-        said = client.complete([Message("system", EXAM), Message("user", asked)], max_tokens=8).text
+        notes = f"{source_blocks(chunks)}\n\n"
+        closed, opened = (
+            rotated(client, len(LETTERS), partial(_prompt, question, given), rotations) for given in ("", notes)
+        )
+        said = client.complete(_prompt(question, notes, range(len(LETTERS))), max_tokens=8).text
         letter = re.match(r"\W*([A-D])\b", said)
         scores: dict[str, float | None] = {
             "closed book": float(right(question, closed)),
@@ -70,6 +71,12 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
         return {"scores": scores, "shown": shown}
 
     return run
+
+
+def _prompt(question: Question, notes: str, order: Sequence[int]) -> list[Message]:
+    """The tutor's own exam prompt, the one it is trained on."""
+    options = [question.options[i] for i in order]
+    return [Message("system", EXAM), Message("user", notes + exam_prompt(question.question, options))]
 
 
 SUITE = Suite(

@@ -1,38 +1,61 @@
-"""Prompts as an adapter is trained on, from notes it has not seen: refusals, citation markers and exam questions of a model.
+"""Prompts as an adapter is trained on, from texts it has not seen: refusals, citation markers and exam questions of a model.
 
-Run it for the base and for the adapter, and compare. MTRAG-UN tasks are taken in where their file is given.
+Run them for the base and for the adapter, and compare.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
+from core import files
+from core.errors import DatasetError
 from core.exam import LETTERS
 from core.paths import ROOT
-from core.types import Message, wire
+from core.types import Chunk, Hit, Message, wire
 from eval.metrics import f1, precision, ratio, recall
 from eval.suite import Bench, Case, Metric, Row, Suite
-from finetune import evaluation
-from finetune.evaluation import ANSWER_TOKENS
 from finetune.metrics import cited
-from rag.prompts import declined
+from rag import prompts
+
+ANSWER_TOKENS = 120
+_CONTEXT_CHARS = 1000
 
 
-def cases(bench: Bench) -> list[Case]:
-    """The training set's test split, and the files given for `mtrag-un` and `questions`."""
-    found = evaluation.own_cases(bench.data.get("finetune", ROOT / "data" / "sft" / "test.jsonl"))
-    if "mtrag-un" in bench.data:
-        found += evaluation.mtrag_cases(bench.data["mtrag-un"])
-    if "questions" in bench.data:
-        found += evaluation.exam_cases(bench.data["questions"], None, 40 if bench.quick else bench.limit)
-    rows = [
-        {
-            "id": f"{case.suite} {case.id}", "group": case.suite, "question": case.messages[-1].content[-300:],
-            "messages": wire(case.messages), "refuse": case.refuse, "gold": list(case.gold), "letter": case.letter,
-        }
-        for case in found
-    ]  # fmt: skip
-    return bench.take(rows, 60)
+def own(bench: Bench) -> list[Case]:
+    """The training set's test split: rows over sources, refusals, exam rows; or those of the file given for `finetune`."""
+    found = []
+    for _, row in files.read_jsonl(bench.data.get("finetune", ROOT / "data" / "sft" / "test.jsonl"), DatasetError):
+        asked = row["messages"][:-1]
+        if row["kind"] in ("grounded", "refusal"):
+            gold = list(row.get("gold", ()))
+            found.append(_case(row["id"], "tutor", asked, refuse=row["kind"] == "refusal", gold=gold))
+        elif row["kind"] == "exam":
+            found.append(_case(row["id"], "exam", asked, letter=row["answer"]))
+    return bench.take(found, 60)
+
+
+def mtrag(bench: Bench) -> list[Case]:
+    """MTRAG-UN tasks: the last question of a conversation over given contexts; UNANSWERABLE ones are to be refused."""
+    found = []
+    for _, row in files.read_jsonl(bench.data["mtrag-un"], DatasetError):
+        label = row["answerability"][0]
+        if label not in ("ANSWERABLE", "UNANSWERABLE"):
+            continue
+        turns = [Message("user" if t["speaker"] == "user" else "assistant", t["text"]) for t in row["input"]]
+        hits = [
+            Hit(
+                Chunk(str(n), c["document_id"], "", 0, len(c["text"]), c["text"], c.get("title") or "Source"),
+                0.0,
+                n,
+                "given",
+            )
+            for n, c in enumerate(row["contexts"], 1)
+        ]
+        asked = wire(prompts.grounded(turns[-1].content, hits, turns[:-1], _CONTEXT_CHARS))
+        found.append(_case(row["task_id"], label.lower(), asked, refuse=label == "UNANSWERABLE"))
+    return bench.take(found, 60)
 
 
 def prepare(bench: Bench) -> Callable[[Case], Row]:
@@ -47,13 +70,27 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
             return {"scores": {"exam": float(best == case["letter"])}, "shown": shown}
         text = client.complete(messages, max_tokens=ANSWER_TOKENS).text
         markers = cited(text)
-        scores: dict[str, float | None] = {"refused": float(declined(text)), "to refuse": float(case["refuse"])}
+        scores: dict[str, float | None] = {
+            "refused": float(prompts.declined(text)),
+            "to refuse": float(case["refuse"]),
+        }
         if case["gold"]:
             scores |= {"markers": float(len(markers)), "right markers": float(sum(n in case["gold"] for n in markers))}
         expected = "a refusal" if case["refuse"] else f"an answer from {case['gold'] or 'the sources'}"
         return {"scores": scores, "shown": {"question": case["question"], "expected": expected, "answer": text}}
 
     return run
+
+
+def _case(
+    name: str, group: str, asked: list[dict[str, Any]], *, refuse: bool = False, gold: list[int] | None = None,
+    letter: str = "",
+) -> Case:  # fmt: skip
+    question = asked[-1]["content"][-300:]
+    return {
+        "id": name, "group": group, "question": question, "messages": asked, "refuse": refuse, "gold": gold or [],
+        "letter": letter,
+    }  # fmt: skip
 
 
 def _worst(case: Case) -> dict[str, float]:
@@ -63,19 +100,31 @@ def _worst(case: Case) -> dict[str, float]:
 
 
 _REFUSED = ("refused", "to refuse")
+_REFUSALS = (
+    Metric("refusal precision", _REFUSED, precision),
+    Metric("refusal recall", _REFUSED, recall),
+    Metric("refusal F1", _REFUSED, f1, headline=True),
+)
 SUITE = Suite(
     "finetune",
     "Base against adapter",
     "Prompts in the form of the training set, over notes that training did not see.",
     (
-        Metric("refusal precision", _REFUSED, precision),
-        Metric("refusal recall", _REFUSED, recall),
-        Metric("refusal F1", _REFUSED, f1, headline=True),
+        *_REFUSALS,
         Metric("citation precision", ("right markers", "markers"), ratio, headline=True),
         Metric("exam accuracy", ("exam",), headline=True),
     ),
-    cases,
+    own,
     prepare,
     _worst,
     frozenset({"model"}),
+)
+MTRAG = replace(
+    SUITE,
+    name="mtrag-un",
+    title="Refusal in conversations (MTRAG-UN)",
+    about="The last turn of conversations about cloud, finance, government and encyclopedic texts, over the contexts given.",
+    metrics=_REFUSALS,
+    cases=mtrag,
+    needs=frozenset({"model", "data"}),
 )

@@ -55,7 +55,8 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
                 raise ConfigError(f"{case['id']}: {' '.join(ran.stderr.split())[-500:]}")
             told = json.loads(path.read_text(encoding="utf-8"))
         size = "toy size: says nothing of a GPU" if told["toy"] else "full size"
-        return {"scores": told["figures"], "shown": {"question": f"{case['id']} ({size})", "answer": told["figures"]}}
+        shown = {"question": f"{case['id']} ({size})", "figures": told["figures"], "goals": GOALS}
+        return {"scores": told["figures"], "shown": shown}
 
     return run
 

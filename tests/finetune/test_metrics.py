@@ -23,11 +23,3 @@ def test_refusal() -> None:
 
 def test_accuracy() -> None:
     assert metrics.accuracy([0, 1, 2, 3], [0, 1, 1, 1]) == 0.5
-
-
-def test_bootstrap_covers_the_mean() -> None:
-    items = [0] * 50 + [1] * 50
-    low, high = metrics.bootstrap(items, lambda drawn: sum(drawn) / len(drawn))  # type: ignore[arg-type]
-    # The standard error of a proportion of one half over 100 is 0.05.
-    assert 0.38 <= low <= 0.42 and 0.58 <= high <= 0.62
-    assert metrics.bootstrap([1], lambda drawn: 1.0) == (1.0, 1.0)
