@@ -6,7 +6,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,7 +15,9 @@ Script = Callable[[dict[str, Any]], str]
 
 
 @contextmanager
-def model_server(script: Script, delay_s: float = 0.0) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def model_server(
+    script: Script, delay_s: float = 0.0, models: Sequence[str] = ("scripted",)
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Serves `/v1/models` and `/v1/chat/completions`; yields the base URL and the list of request bodies received."""
     requests: list[dict[str, Any]] = []
 
@@ -27,7 +29,10 @@ def model_server(script: Script, delay_s: float = 0.0) -> Iterator[tuple[str, li
 
         def do_GET(self) -> None:
             self._json(
-                {"object": "list", "data": [{"id": "scripted", "object": "model", "created": 0, "owned_by": "tests"}]}
+                {
+                    "object": "list",
+                    "data": [{"id": m, "object": "model", "created": 0, "owned_by": "tests"} for m in models],
+                }
             )
 
         def do_POST(self) -> None:

@@ -58,7 +58,7 @@ def test_figures_and_gains(tmp_path: Path) -> None:
     data = _files(tmp_path)
     suites = chosen(["finetune", "mtrag-un"], data)
     found = {}
-    with model_server(_script) as (url, requests):
+    with model_server(_script, models=("base", "tutor")) as (url, requests):
         for model in ("base", "tutor"):
             bench = Bench(tmp_path, ChatClient(Endpoint(base_url=url, model=model)), data=data)
             found[model] = running.run(suites, bench, tmp_path / model)["suites"]
