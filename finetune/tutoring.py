@@ -68,6 +68,8 @@ def compose(corpus: Path, originals: Path, seed: int = 0) -> dict[str, list[dict
         shelf = _Shelf(mine)
         rows = [*_from_notes(mine, shelf, draw), *_decisions(mine, draw)]
         rows += _conversations(mine, shelf, random.Random(f"{seed}-{split}-conversations"))
+        if split == "train":
+            rows += _other_letters(mine, rows, shelf, random.Random(f"{seed}-{split}-letters"))
         draw.shuffle(rows)
         out[split] = rows
     return out
@@ -274,11 +276,39 @@ def _earlier(rows: Sequence[Mapping[str, Any]], draw: random.Random, last_answer
     return found
 
 
+def _other_letters(
+    notes: Sequence[Note], rows: Sequence[Mapping[str, Any]], shelf: _Shelf, draw: random.Random
+) -> list[dict[str, Any]]:
+    """Every exam question of `rows` again under the three other letters, with sources and without by turns.
+
+    A run that sees a part of the set would otherwise learn which letter was frequent in that part, and answer with it.
+    """
+    first = {row["id"]: row["answer"] for row in rows if row["kind"] == "exam"}
+    found = []
+    for note in notes:
+        for number, row in enumerate(note.rows):
+            name = f"{note.name}#{number}"
+            for n, letter in enumerate(other for other in LETTERS if other != first.get(name, other)):
+                wrong = [i for i in range(len(LETTERS)) if i != row["correct"]]
+                draw.shuffle(wrong)
+                place = LETTERS.index(letter)
+                order = [*wrong[:place], row["correct"], *wrong[place:]]
+                found.append(_exam(f"{name}-{letter}", note, row, shelf, draw, n % 2 == 0, order))
+    return found
+
+
 def _exam(
-    name: str, note: Note, row: Mapping[str, Any], shelf: _Shelf, draw: random.Random, with_sources: bool
+    name: str,
+    note: Note,
+    row: Mapping[str, Any],
+    shelf: _Shelf,
+    draw: random.Random,
+    with_sources: bool,
+    order: list[int] | None = None,
 ) -> dict[str, Any]:
-    order = list(range(4))
-    draw.shuffle(order)
+    if order is None:
+        order = list(range(4))
+        draw.shuffle(order)
     letter = LETTERS[order.index(row["correct"])]
     asked = exam_prompt(row["question"], [row["options"][i] for i in order])
     held = shelf.holding(row["quote"], note) if with_sources else None

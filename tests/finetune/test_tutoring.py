@@ -36,7 +36,9 @@ def test_there_are_enough_of_each_kind(samples: dict[str, list[dict[str, Any]]])
     ids = [row["id"] for rows in samples.values() for row in rows]
     assert len(set(ids)) == len(ids)
     letters = Counter(row["answer"] for row in samples["train"] if row["kind"] == "exam")
-    assert set(letters) == set(LETTERS) and max(letters.values()) < 2 * min(letters.values())
+    assert set(letters) == set(LETTERS) and max(letters.values()) == min(letters.values())
+    asked = Counter(re.sub(r"-[A-D]$", "", row["id"]) for row in samples["train"] if row["kind"] == "exam")
+    assert set(asked.values()) == {4}  # each under every letter
 
 
 def test_no_note_is_in_two_splits_not_even_as_a_source(samples: dict[str, list[dict[str, Any]]]) -> None:
