@@ -85,7 +85,7 @@ def tab(service: Service) -> None:
         return frame(learner)
 
     def notes() -> dict[str, Any]:
-        titles = [(f"{d.title} ({d.doc_id})", d.doc_id) for d in service.retriever.documents()]
+        titles = [(f"{d.title} ({d.doc_id})", d.doc_id) for d in service.retriever.documents().values()]
         return gr.update(choices=sorted(titles))
 
     def written(doc_id: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:

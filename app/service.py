@@ -101,7 +101,7 @@ class Service:
 
     def documents(self, doc_ids: Iterable[str]) -> dict[str, Document]:
         """Those of the documents that the index holds."""
-        held = {d.doc_id: d for d in self.retriever.documents()}
+        held = self.retriever.documents()
         return {i: held[i] for i in doc_ids if i in held}
 
     def _rebuild(self) -> None:

@@ -70,9 +70,9 @@ class Retriever:
         index, embedder = index_in_memory(documents, settings, embedder)
         return Retriever(index, embedder, open_reranker(index, embedder))
 
-    def documents(self) -> Sequence[Document]:
-        """All documents, in index order."""
-        return self.index.documents
+    def documents(self) -> Mapping[str, Document]:
+        """All documents by id, in index order."""
+        return self._documents
 
     def document(self, doc_id: str) -> Document:
         """One document; IndexStateError when the index does not hold it."""

@@ -51,7 +51,7 @@ def slots(n: int, domain: int | None = None, task: str | None = None) -> list[Sl
 
 def passages(retriever: Retriever, task: str) -> Iterator[Chunk]:
     """Passages that a task's question can rest on, the notes that name the task first, one of each note in turn."""
-    naming = {d.doc_id for d in retriever.documents() if task in map(str, listed(d, "tasks"))}
+    naming = {d.doc_id for d in retriever.documents().values() if task in map(str, listed(d, "tasks"))}
     by_note: dict[str, list[Chunk]] = {}
     for chunk in retriever.index.chunks:
         if chunk.doc_id in naming and _askable(chunk):

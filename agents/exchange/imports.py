@@ -20,7 +20,6 @@ from core import journal
 from core.exam import TASKS
 
 if TYPE_CHECKING:
-    from core.types import Document
     from rag.retriever import Retriever
     from serving.client import ChatClient
 
@@ -50,7 +49,6 @@ class Admitted:
 @dataclass(frozen=True, slots=True)
 class _Desk:
     retriever: Retriever
-    documents: Mapping[str, Document]
     bank: Mapping[str, Question]
     others: Known
     client: ChatClient | None
@@ -78,8 +76,7 @@ def admit(
     before = [q for key, done in journal.read(unfinished).items() if key in jobs and (q := _kept(done))]
     others = Known(retriever)
     others.add([*bank, *before])
-    documents = {d.doc_id: d for d in retriever.documents()}
-    desk = _Desk(retriever, documents, {q.id: q for q in bank}, others, client, rotations)
+    desk = _Desk(retriever, {q.id: q for q in bank}, others, client, rotations)
 
     def work(row: Mapping[str, Any]) -> dict[str, Any]:
         found, verdicts = _judged(row, desk)
@@ -120,7 +117,7 @@ def _judged(row: Mapping[str, Any], desk: _Desk) -> tuple[Question | None, list[
         if source is None:
             return None, [_failed("source span", "no sentence of the notes says what the key says")]
         found = replace(found, source=source)
-    if found.source.doc_id not in desk.documents:
+    if found.source.doc_id not in desk.retriever.documents():
         return None, [_failed("source span", f"there is no note {found.source.doc_id!r} in the index")]
     found = _placed(found, desk)
     if not found.task:
@@ -131,7 +128,7 @@ def _judged(row: Mapping[str, Any], desk: _Desk) -> tuple[Question | None, list[
 
 
 def _verdicts(q: Question, desk: _Desk) -> Iterator[Verdict]:
-    document = desk.documents[q.source.doc_id]
+    document = desk.retriever.documents()[q.source.doc_id]
     # An update of a question is not its duplicate.
     for verdict in gates.judge(q, document, desk.client, partial(desk.others.nearest, but=q.id), desk.rotations):
         if verdict.gate == "source span" and not verdict.passed:

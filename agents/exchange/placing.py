@@ -45,7 +45,7 @@ def task_of(doc_id: str, domain: int | None, retriever: Retriever, bank: Iterabl
     What most of the bank's questions on the note are of; else the note's own first task; else what most of the bank's
     questions on the notes of its folder are of.
     """
-    notes = {d.doc_id: d for d in retriever.documents()}
+    notes = retriever.documents()
     folder = doc_id.rpartition("/")[0]
     fitting = [q for q in bank if domain in (None, q.domain)]
     on_note = Counter(q.task for q in fitting if q.source.doc_id == doc_id)

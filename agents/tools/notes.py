@@ -11,7 +11,7 @@ from rag.retriever import Retriever
 
 def open_note(retriever: Retriever, title: str, chars: int = 6000) -> Finding:
     """One note's beginning; ToolError names the nearest titles when there is none such."""
-    titles = {doc.title.casefold(): doc for doc in retriever.documents()}
+    titles = {doc.title.casefold(): doc for doc in retriever.documents().values()}
     wanted = title.strip().casefold()
     near = get_close_matches(wanted, titles, n=3, cutoff=0.6)
     doc = titles.get(wanted) or (titles[near[0]] if near else None)

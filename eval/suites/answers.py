@@ -37,7 +37,6 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
     """One question answered, and its answer held against what is known of it."""
     retriever = bench.retriever
     answerer = Answerer(retriever, bench.client)
-    documents = {d.doc_id: d for d in retriever.documents()}
     judging = bool(bench.options.get("judge"))
 
     def run(case: Case) -> Row:
@@ -45,7 +44,7 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
             question_of(dict(case["row"]), str(case["id"])) if "row" in case else Question(case["id"], case["question"])
         )
         answer = answer_one(answerer, asked)
-        held = {**documents, **{d.doc_id: d for d in asked.contexts}}
+        held = {**retriever.documents(), **{d.doc_id: d for d in asked.contexts}}
         scores = _scores(case, answer, held)
         told = to_row(str(case["id"]), answer)
         shown: dict[str, Any] = {

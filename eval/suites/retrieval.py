@@ -59,7 +59,7 @@ def beir(bench: Bench, folder: Path) -> list[Case]:
 def prepare(bench: Bench) -> Callable[[Case], Row]:
     """One search by document, and where there are spans one by chunk."""
     retriever = bench.retriever
-    documents = {d.doc_id: d for d in retriever.documents()}
+    documents = retriever.documents()
 
     def run(case: Case) -> Row:
         spans = golden.located(case, documents) if "spans" in case else []
