@@ -45,9 +45,10 @@ def _from_passage(client: ChatClient, chunk: Chunk) -> Iterator[tuple[str, str]]
         max_tokens=_TOKENS,
         schema=object_schema({"cards": cards}),
     )  # fmt: skip
-    for row in decide.json_object(reply.text).get("cards", []):
+    by_number = dict(enumerate(told, 1))
+    for row in decide.json_object(reply.text).get("cards") or []:
         try:
-            front, back, quote = row["front"], row["back"], told[int(row["sentence"]) - 1]
-        except (KeyError, TypeError, ValueError, IndexError):
+            front, back, quote = row["front"], row["back"], by_number[int(row["sentence"])]
+        except (KeyError, TypeError, ValueError):
             continue  # an endpoint that does not keep to schemas
         yield " ".join(str(front).split()), f"{' '.join(str(back).split())}\n\n> {quote}"
