@@ -22,9 +22,9 @@ lint: $(SETUP)
 
 # Resolves pyproject.toml into locks/ again (needs uv). setup.sh installs torch's CPU build by itself.
 lock:
-	uv pip compile -q --python-version 3.11 --universal --group cpu --group dev pyproject.toml -o locks/cpu.txt \
+	uv pip compile -q --python-version 3.11 --universal --group cpu --group scale --group dev pyproject.toml -o locks/cpu.txt \
 	  --override locks/cpu-overrides.txt --no-annotate --generate-hashes --custom-compile-command "make lock"
-	uv pip compile -q --python-version 3.11 --universal --group gpu --group dev pyproject.toml -o locks/gpu.txt \
+	uv pip compile -q --python-version 3.11 --universal --group gpu --group scale --group dev pyproject.toml -o locks/gpu.txt \
 	  --no-annotate --generate-hashes --custom-compile-command "make lock"
 
 clean:

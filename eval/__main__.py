@@ -13,7 +13,7 @@ from core.errors import ConfigError
 if TYPE_CHECKING:
     from argparse import Namespace
 
-SUITE_NAMES = "retrieval, claims, answers, refusal, exam, agent-tasks, plain-tasks, attacks, bank, bank-solved, finetune, mtrag-un, speed, gpu"
+SUITE_NAMES = "retrieval, claims, answers, refusal, exam, agent-tasks, plain-tasks, attacks, bank, bank-solved, finetune, mtrag-un, peers, growth, speed, gpu"
 
 
 def main() -> None:
@@ -21,7 +21,12 @@ def main() -> None:
     parser = Parser(prog="python -m eval", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     suites = commands.add_parser("run", help="run suites; a killed run goes on where it was")
-    suites.add_argument("suites", nargs="+", metavar="SUITE", help=f"{SUITE_NAMES}; or all (but speed and gpu)")
+    suites.add_argument(
+        "suites",
+        nargs="+",
+        metavar="SUITE",
+        help=f"{SUITE_NAMES}; or all (but those of the machine: peers, growth, speed, gpu)",
+    )
     suites.add_argument("--model", metavar="NAME|DIR|RUN|URL", help="default: the one being served")
     suites.add_argument("--served", metavar="NAME", help="a name of that endpoint, an adapter's say; default its first")
     suites.add_argument("--index", type=Path, metavar="DIR", help="default var/index")

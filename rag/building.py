@@ -18,8 +18,9 @@ from rag.chunking import chunk_document, contextual_text
 from rag.config import IndexSettings
 from rag.documents import load_sources
 from rag.embedding import Embedder, Floats, Rows, pack, weights_folder
-from rag.index import FORMAT, Index, Manifest, faiss_index, open_index, write_generation
+from rag.index import FORMAT, Index, Manifest, open_index, stable_ids, write_generation
 from rag.lexical import Lexical
+from rag.vectors import Faiss, faiss_index
 
 SHARD = 1024  # chunks embedded between two saves: what a killed build can lose
 
@@ -98,7 +99,7 @@ def index_in_memory(
         tuple(documents),
         chunks,
         vectors,
-        faiss_index(vectors, chunks, settings),
+        Faiss(faiss_index(vectors, stable_ids(chunks), settings.dense)),
         pack(rows, embedder.dim),
         Lexical.build([contextual_text(c) for c in chunks], settings.lexical),
         Lexical.build([f"{d.title}\n{d.text}" for d in documents], settings.lexical),

@@ -22,7 +22,8 @@ class DenseSettings(Settings):
 
     model: str = "all-minilm-l6-v2"
     batch_size: int = Field(32, ge=1)
-    index: Literal["flat", "hnsw", "ivfpq"] = "flat"
+    index: Literal["flat", "hnsw", "ivfpq", "milvus"] = "flat"
+    uri: str = ""  # of a Milvus server, or a file for milvus-lite
     hnsw_m: int = Field(32, ge=4)
     hnsw_ef_search: int = Field(128, ge=8)
     ivf_probes: int = Field(32, ge=1)

@@ -24,6 +24,8 @@ from rag.chunking import contextual_text
 from rag.config import IndexSettings
 from rag.embedding import Floats, TokenVectors
 from rag.lexical import Lexical
+from rag.vectors import Vectors, forget_others, open_vectors
+from rag.vectors import write as write_vectors
 
 FORMAT = 1
 
@@ -58,7 +60,7 @@ class Index:
     documents: tuple[Document, ...]
     chunks: tuple[Chunk, ...]
     vectors: Floats
-    faiss: Any
+    nearest: Vectors
     tokens: TokenVectors | None
     bm25: Lexical
     bm25_document: Lexical
@@ -108,8 +110,6 @@ def write_generation(
     tokens: TokenVectors | None,
 ) -> None:
     """Writes a generation beside the serving one, makes it the serving one, and removes all others."""
-    import faiss
-
     settings = IndexSettings.model_validate(manifest.settings)
     generations = index_dir / "generations"
     folder = generations / (manifest.generation + ".tmp")
@@ -125,7 +125,7 @@ def write_generation(
         np.save(folder / "tokens-values.npy", tokens.values)
         np.save(folder / "tokens-scales.npy", tokens.scales)
         np.save(folder / "tokens-offsets.npy", tokens.offsets)
-    faiss.write_index(faiss_index(vectors, chunks, settings), str(folder / "faiss.index"))
+    write_vectors(folder, vectors, stable_ids(chunks), settings.dense)
     Lexical.build([contextual_text(c) for c in chunks], settings.lexical).save(folder / "bm25")
     Lexical.build([f"{d.title}\n{d.text}" for d in documents], settings.lexical).save(folder / "bm25-document")
     files = {p.relative_to(folder).as_posix(): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
@@ -136,6 +136,7 @@ def write_generation(
     for old in generations.iterdir():
         if old.name != manifest.generation:
             shutil.rmtree(old, ignore_errors=True)
+    forget_others(final, settings.dense)
 
 
 def stable_ids(chunks: Sequence[Chunk]) -> NDArray[np.int64]:
@@ -143,51 +144,11 @@ def stable_ids(chunks: Sequence[Chunk]) -> NDArray[np.int64]:
     return np.array([int(c.chunk_id, 16) >> 1 for c in chunks], dtype=np.int64)
 
 
-def faiss_index(vectors: Floats, chunks: Sequence[Chunk], settings: IndexSettings) -> Any:
-    """Inner-product index of the configured kind, addressed by `stable_ids`.
-
-    IVF-PQ trains on the vectors themselves and needs some to train on: below 10,000 it would only lose recall, so
-    a flat index stands in and says so.
-    """
-    import logging
-
-    import faiss
-
-    dim, dense = vectors.shape[1], settings.dense
-    kind = dense.index
-    if kind == "ivfpq" and len(vectors) < 10_000:
-        logging.getLogger(__name__).warning("%d vectors are too few for ivfpq: a flat index is used", len(vectors))
-        kind = "flat"
-    inner: Any
-    if kind == "hnsw":
-        inner = faiss.IndexHNSWFlat(dim, dense.hnsw_m, faiss.METRIC_INNER_PRODUCT)
-        inner.hnsw.efConstruction = 200
-    elif kind == "ivfpq":
-        cells = 1 << max(8, int(np.log2(4 * np.sqrt(len(vectors)))))
-        inner = faiss.index_factory(dim, f"IVF{cells},PQ{dim // 4}", faiss.METRIC_INNER_PRODUCT)
-        inner.train(vectors)
-    else:
-        inner = faiss.IndexFlatIP(dim)
-    index = faiss.IndexIDMap2(inner)
-    index.add_with_ids(vectors, stable_ids(chunks))
-    return index
-
-
 def _open(folder: Path, manifest: Manifest) -> Index:
-    import faiss
-
     settings = IndexSettings.model_validate(manifest.settings)
     documents = tuple(Document(**row) for row in _read_lines(folder / "documents.jsonl"))
     by_id = {d.doc_id: d for d in documents}
     chunks = tuple(_chunk(row, by_id[row["doc"]]) for row in _read_lines(folder / "chunks.jsonl"))
-    index: Any = faiss.read_index(str(folder / "faiss.index"))
-    inner: Any = faiss.downcast_index(index.index)
-    if settings.dense.index == "hnsw":
-        inner.hnsw.efSearch = settings.dense.hnsw_ef_search
-    elif hasattr(inner, "nprobe"):
-        inner.nprobe = settings.dense.ivf_probes
-    if getattr(faiss, "get_num_gpus", lambda: 0)() > 0 and settings.dense.index != "hnsw":  # HNSW has no GPU form
-        index = faiss.index_cpu_to_all_gpus(index)
     tokens = None
     if (folder / "tokens-values.npy").exists():
         tokens = TokenVectors(
@@ -201,7 +162,7 @@ def _open(folder: Path, manifest: Manifest) -> Index:
         documents,
         chunks,
         np.load(folder / "vectors.npy", mmap_mode="r"),
-        index,
+        open_vectors(folder, settings.dense),
         tokens,
         Lexical.load(folder / "bm25", settings.lexical),
         Lexical.load(folder / "bm25-document", settings.lexical),

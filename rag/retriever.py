@@ -120,17 +120,8 @@ class Retriever:
         return Search(query, stages[stage], stages, clock.timings_ms)
 
     def _dense(self, vector: Floats, pool: int) -> tuple[NDArray[np.int64], Floats]:
-        import faiss
-
-        # One query gives FAISS nothing to share out, and a second thread pool beside torch's costs 20 ms of waiting.
-        threads = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(1)
-        try:
-            found, ids = self.index.faiss.search(vector[None, :], min(pool, len(self.index.chunks)))
-        finally:
-            faiss.omp_set_num_threads(threads)
-        kept = ids[0] >= 0
-        return np.array([self._position[int(i)] for i in ids[0][kept]], np.int64), found[0][kept]
+        ids, found = self.index.nearest.search(vector, min(pool, len(self.index.chunks)))
+        return np.array([self._position[int(i)] for i in ids], np.int64), found
 
     def _rerank(
         self, query: str, query_tokens: Floats, at: NDArray[np.int64], fused: Floats, scores: Mapping[str, Floats]

@@ -6,17 +6,17 @@ from collections.abc import Collection
 
 from core.errors import ConfigError
 from eval.suite import Suite
-from eval.suites import agent, answers, bank, claims, exam, finetune, gpu, retrieval, speed
+from eval.suites import agent, answers, bank, claims, exam, finetune, gpu, growth, peers, retrieval, speed
 
 SUITES: dict[str, Suite] = {
     suite.name: suite
     for suite in (
         retrieval.SUITE, claims.SUITE, answers.ANSWERS, answers.REFUSAL, exam.SUITE, agent.TASKS, agent.PLAIN,
-        agent.ATTACKS, bank.SHAPE, bank.SOLVED, finetune.SUITE, finetune.MTRAG, speed.SUITE, gpu.SUITE,
+        agent.ATTACKS, bank.SHAPE, bank.SOLVED, finetune.SUITE, finetune.MTRAG, peers.SUITE, growth.SUITE, speed.SUITE, gpu.SUITE,
     )
 }  # fmt: skip
 
-_OF_THE_MACHINE = ("speed", "gpu")
+_OF_THE_MACHINE = ("peers", "growth", "speed", "gpu")
 
 
 def chosen(names: Collection[str], given: Collection[str] = ()) -> list[Suite]:

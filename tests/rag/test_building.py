@@ -136,31 +136,32 @@ def test_one_builder_at_a_time(notes: Path, tmp_path: Path, settings: IndexSetti
             build([notes], tmp_path / "ix", settings, progress=False)
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivfpq"])
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivfpq", "milvus"])
 def test_every_index_kind_finds_every_chunk_under_its_stable_id(
     notes: Path, tmp_path: Path, toy_embedder: Path, kind: str
 ) -> None:
-    settings = IndexSettings.model_validate({"dense": {"model": str(toy_embedder), "index": kind}})
+    dense = {"model": str(toy_embedder), "index": kind, "uri": str(tmp_path / "milvus.db")}
+    settings = IndexSettings.model_validate({"dense": dense})
     build([notes], tmp_path / "ix", settings, progress=False)
     index = open_index(tmp_path / "ix")
-    scores, found = index.faiss.search(np.asarray(index.vectors), 5)
-    assert scores[:, 0].tolist() == pytest.approx([1.0] * 5, abs=1e-5)
-    assert {frozenset(row) for row in found.tolist()} == {frozenset(stable_ids(index.chunks).tolist())}
+    for vector in np.asarray(index.vectors):
+        ids, scores = index.nearest.search(vector, 5)
+        assert scores[0] == pytest.approx(1.0, abs=1e-5) and (np.diff(scores) <= 1e-6).all()
+        assert set(ids.tolist()) == set(stable_ids(index.chunks).tolist())
 
 
 def test_ivfpq_is_real_at_the_size_that_wants_it(toy_embedder: Path) -> None:
     import faiss
 
-    from core.types import Chunk
-    from rag.index import faiss_index
+    from rag.config import DenseSettings
+    from rag.vectors import faiss_index
 
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(200, 32))
     vectors = (centres[rng.integers(200, size=12_000)] + 0.1 * rng.normal(size=(12_000, 32))).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    chunks = [Chunk(f"{n + 1:016x}", "d", "v", 0, 1, "x", "t") for n in range(12_000)]
-    index = faiss_index(vectors, chunks, IndexSettings.model_validate({"dense": {"index": "ivfpq"}}))
+    index = faiss_index(vectors, np.arange(12_000), DenseSettings(index="ivfpq"))
     faiss.downcast_index(index.index).nprobe = 32
     _, found = index.search(vectors[:50], 50)
-    hits = sum(int(stable_ids(chunks[i : i + 1])[0]) in found[i] for i in range(50))
+    hits = sum(i in found[i] for i in range(50))
     assert hits >= 40

@@ -1,0 +1,145 @@
+"""Other retrieval stacks beside ours, one command, one run: quality, time to index, time of a search, memory.
+
+Every peer is a program of `eval/peers` in a process of its own, with the same documents, questions and embedder, each as
+its own documentation sets it up. What this project does not depend on is installed into var/peers/NAME, once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import venv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from core import files
+from core.errors import ConfigError
+from core.paths import CORPUS, ROOT, var_dir
+from eval import golden
+from eval.metrics import ndcg, recall_at
+from eval.suite import Bench, Case, Row, Suite, metric
+from eval.suites.retrieval import beir
+from rag.config import IndexSettings
+from rag.documents import load_sources
+from rag.embedding import weights_folder
+
+# What a peer needs beside this project's own environment; haiku.rag needs a later Python, so an environment all its own.
+PEERS: dict[str, tuple[str, ...]] = {
+    "ours": (),
+    "bm25": (),
+    "dense": (),
+    "llamaindex": ("llama-index-core==0.14.25", "llama-index-embeddings-huggingface==0.8.0"),
+    "langchain": ("langchain-huggingface==1.2.3", "langchain-text-splitters==1.1.3"),
+}
+
+
+def cases(bench: Bench) -> list[Case]:
+    """One a peer, less those left out (`--skip`)."""
+    left_out = set(bench.options.get("skip", ()))
+    if unknown := left_out - PEERS.keys():
+        raise ConfigError(f"--skip {sorted(unknown)[0]}: the peers are {', '.join(PEERS)}")
+    return [{"id": name, "group": name} for name in PEERS if name not in left_out]
+
+
+def prepare(bench: Bench) -> Callable[[Case], Row]:
+    """Runs a peer over the golden questions and our notes, or a BEIR folder given for `peers`."""
+    asked, documents = _task(bench)
+    weights = weights_folder(IndexSettings().dense.model)
+
+    def run(case: Case) -> Row:
+        with tempfile.TemporaryDirectory(prefix="genl-peer-") as place:
+            folder = Path(place)
+            _write(folder / "corpus.jsonl", documents)
+            _write(folder / "queries.jsonl", [{"_id": c["id"], "text": c["question"]} for c in asked])
+            command = [str(_python(str(case["id"]))), "-m", f"eval.peers.{case['id']}", str(folder / "corpus.jsonl"),
+                       str(folder / "queries.jsonl"), str(weights), str(folder / "out")]  # fmt: skip
+            ran = subprocess.run(
+                command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+            )
+            if ran.returncode:
+                raise ConfigError(f"{case['id']}: {' '.join(ran.stderr.split())[-500:]}")
+            told = json.loads((folder / "out" / "figures.json").read_text(encoding="utf-8"))
+            ranked = _ranked(folder / "out" / "run.trec")
+        names = [(ranked.get(str(c["id"]), []), c["relevant"]) for c in asked]
+        figures = {
+            "nDCG@10": sum(ndcg(found, relevant) for found, relevant in names) / len(names),
+            "R@1": sum(recall_at(found, relevant, 1) for found, relevant in names) / len(names),
+            "R@5": sum(recall_at(found, relevant, 5) for found, relevant in names) / len(names),
+            **told["figures"],
+        }
+        shown = {"question": case["id"], "configuration": told["configuration"], "figures": figures, "goals": {}}
+        return {"scores": figures, "shown": shown}
+
+    return run
+
+
+def _task(bench: Bench) -> tuple[list[Case], list[dict[str, Any]]]:
+    """Questions with `relevant`, and the documents as BEIR rows."""
+    folder = bench.data.get("peers")
+    if folder is not None:
+        return beir(bench, folder), [row for _, row in files.read_jsonl(folder / "corpus.jsonl")]
+    notes = load_sources([CORPUS])
+    held = {d.doc_id: d for d in notes}
+    asked: list[Case] = [
+        {**case, "relevant": {doc_id: 1.0 for doc_id, _, _ in golden.located(case, held)}}
+        for case in golden.questions(bench, answerable=True)
+    ]
+    return asked, [{"_id": d.doc_id, "title": d.title, "text": d.text} for d in notes]
+
+
+def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def _ranked(path: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        query, _, name, *_ = line.split()
+        found.setdefault(query, []).append(name)
+    return found
+
+
+def _python(name: str) -> Path:
+    """The interpreter of a peer, its environment made on first use: its packages, and behind them our own."""
+    needed = PEERS[name]
+    if not needed:
+        return Path(sys.executable)
+    folder = var_dir() / "peers" / name
+    python, mark = folder / "bin" / "python", folder / "requirements.txt"
+    wanted = "\n".join(needed)
+    if mark.exists() and mark.read_text(encoding="utf-8") == wanted:
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    venv.create(folder, with_pip=True)
+    inside = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    # torch and sentence-transformers are ours: the same for all, and not downloaded again.
+    (inside / "behind.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    ran = subprocess.run([str(python), "-m", "pip", "install", "-q", *needed], capture_output=True, text=True)
+    if ran.returncode:
+        raise ConfigError(f"{name} could not be installed: {' '.join(ran.stderr.split())[-300:]}")
+    mark.write_text(wanted, encoding="utf-8")
+    return python
+
+
+_FIGURES = ("nDCG@10", "R@1", "R@5")
+_COSTS = {"index, s": "s", "query p50, ms": "ms", "query p95, ms": "ms", "peak memory, GiB": "GiB"}
+SUITE = Suite(
+    "peers",
+    "Beside other retrieval stacks",
+    "The same documents, questions and embedder; documents ranked by their best passage. The groups are the peers.",
+    (
+        *(metric(name, better="neither", headline=True) for name in _FIGURES),
+        *(metric(name, better="neither", unit=unit) for name, unit in _COSTS.items()),
+    ),
+    cases,
+    prepare,
+    lambda _: dict.fromkeys(_FIGURES, 0.0),
+    frozenset(),
+    repeats=True,
+)
