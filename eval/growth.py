@@ -6,9 +6,7 @@ words by Zipf's law. What is measured does not depend on meaning.
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from core import files
+from core.cli import Parser, run
 from eval.compare import rows
 from finetune import memory
 from rag.config import DenseSettings, LexicalSettings
@@ -140,16 +139,19 @@ def plot(run: Path, out: Path) -> None:
 
 def main() -> None:
     """Measures one kind at one size, or draws."""
-    if sys.argv[1:2] == ["--plot"]:
-        plot(Path(sys.argv[2]), Path(sys.argv[3]))
-        return
-    parser = argparse.ArgumentParser(prog="python -m eval.growth", description=__doc__)
-    parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("size", type=int)
-    parser.add_argument("file", type=Path)
+    parser = Parser(prog="python -m eval.growth", description=__doc__)
+    parser.add_argument("kind", choices=KINDS, nargs="?")
+    parser.add_argument("size", type=int, nargs="?")
+    parser.add_argument("file", type=Path, nargs="?")
+    parser.add_argument("--plot", type=Path, nargs=2, metavar=("RUN", "PNG"), help="draw a run's figures")
     args = parser.parse_args()
-    files.write(args.file, json.dumps(measure(args.kind, args.size), indent=1))
+    if args.plot:
+        plot(*args.plot)
+    elif args.file is None:
+        parser.error("give KIND N FILE, or --plot RUN PNG")
+    else:
+        files.write(args.file, json.dumps(measure(args.kind, args.size), indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

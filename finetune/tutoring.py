@@ -287,8 +287,10 @@ def _other_letters(
     found = []
     for note in notes:
         for number, row in enumerate(note.rows):
+            if row["kind"] != "exam":
+                continue
             name = f"{note.name}#{number}"
-            for n, letter in enumerate(other for other in LETTERS if other != first.get(name, other)):
+            for n, letter in enumerate(other for other in LETTERS if other != first[name]):
                 wrong = [i for i in range(len(LETTERS)) if i != row["correct"]]
                 draw.shuffle(wrong)
                 place = LETTERS.index(letter)

@@ -90,21 +90,22 @@ class Faiss:
 
 
 class Milvus:
-    """A collection of a server, or of a file through milvus-lite."""
+    """A collection of a server, or of a file through milvus-lite. The connection stays open between searches."""
 
     def __init__(self, folder: Path, settings: DenseSettings) -> None:
         self._name, self._settings = _collection(folder), settings
-        with _milvus(settings) as client:
-            if not client.has_collection(self._name):
+        with _said(settings):
+            self._client = _client(settings)
+            if not self._client.has_collection(self._name):
                 raise IndexStateError(
                     f"{settings.uri}: lacks the collection {self._name} of {folder.parent.parent}. Build the index again"
                 )
-            client.load_collection(self._name)
+            self._client.load_collection(self._name)
 
     def search(self, vector: Floats, k: int) -> tuple[Ids, Floats]:
         """As `Vectors.search`."""
-        with _milvus(self._settings) as client:
-            (hits,) = client.search(self._name, [vector.tolist()], limit=k, search_params={"metric_type": "IP"})
+        with _said(self._settings):
+            (hits,) = self._client.search(self._name, [vector.tolist()], limit=k, search_params={"metric_type": "IP"})
         return (
             np.array([hit["id"] for hit in hits], np.int64),
             np.array([hit["distance"] for hit in hits], np.float32),
@@ -150,22 +151,34 @@ def _fill(folder: Path, vectors: Floats, ids: Ids, settings: DenseSettings) -> N
             client.insert(name, [{"id": number, "vector": vector} for number, vector in rows])
 
 
+def _client(settings: DenseSettings) -> Any:
+    from pymilvus import MilvusClient
+
+    return MilvusClient(settings.uri, timeout=30)
+
+
 @contextmanager
 def _milvus(settings: DenseSettings) -> Iterator[Any]:
-    """A client; IndexStateError where the package is missing or the server does not answer."""
+    """A client for a while."""
+    with _said(settings):
+        client = _client(settings)
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+@contextmanager
+def _said(settings: DenseSettings) -> Iterator[None]:
+    """IndexStateError where the package or the address is missing, or the server does not answer."""
     try:
-        from pymilvus import MilvusClient
         from pymilvus.exceptions import MilvusException
     except ImportError:
         raise IndexStateError("dense.index=milvus needs pymilvus: pip install 'pymilvus[milvus-lite]'") from None
     if not settings.uri:
         raise IndexStateError("dense.index=milvus needs dense.uri: http://HOST:19530, or a file for milvus-lite")
     try:
-        client = MilvusClient(settings.uri, timeout=30)
-        try:
-            yield client
-        finally:
-            client.close()
+        yield
     except MilvusException as error:
         raise IndexStateError(f"{settings.uri}: Milvus: {' '.join(str(error.message).split())}") from error
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from core.errors import ConfigError
-from core.paths import ROOT
+from eval import programs
 from eval.gpu.parts import PARTS
 from eval.suite import Bench, Case, Metric, Row, Suite, metric
 
@@ -30,10 +27,7 @@ _ESTIMATES = ("LoRA, estimated ÷ measured", "QLoRA, estimated ÷ measured")
 
 def cases(bench: Bench) -> list[Case]:
     """One a part, less those left out (`--skip`)."""
-    left_out = set(bench.options.get("skip", ()))
-    if unknown := left_out - PARTS.keys():
-        raise ConfigError(f"--skip {sorted(unknown)[0]}: the parts are {', '.join(PARTS)}")
-    return [{"id": name, "group": name} for name in PARTS if name not in left_out]
+    return [{"id": name, "group": name} for name in programs.wanted(bench, PARTS, "parts")]
 
 
 def prepare(bench: Bench) -> Callable[[Case], Row]:
@@ -42,18 +36,8 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
     def run(case: Case) -> Row:
         with tempfile.TemporaryDirectory(prefix="genl-gpu-") as folder:
             path = Path(folder) / "figures.json"
-            command = [
-                sys.executable,
-                "-m",
-                "eval.gpu",
-                str(case["id"]),
-                str(path),
-                *(["--toy"] if bench.quick else []),
-            ]
-            ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-            if not path.exists():
-                raise ConfigError(f"{case['id']}: {' '.join(ran.stderr.split())[-500:]}")
-            told = json.loads(path.read_text(encoding="utf-8"))
+            toy = ["--toy"] if bench.quick else []
+            told = json.loads(programs.run(case["id"], ["eval.gpu", case["id"], str(path), *toy], path))
         size = "toy size: says nothing of a GPU" if told["toy"] else "full size"
         shown = {"question": f"{case['id']} ({size})", "figures": told["figures"], "goals": GOALS}
         return {"scores": told["figures"], "shown": shown}

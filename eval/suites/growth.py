@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from core.errors import ConfigError
-from core.paths import ROOT
+from eval import programs
 from eval.growth import KINDS
 from eval.suite import Bench, Case, Row, Suite, metric
 
@@ -19,13 +16,11 @@ SIZES, QUICK = (10_000, 100_000, 1_000_000), (2_000, 10_000)
 
 def cases(bench: Bench) -> list[Case]:
     """Every kind at every size, less the kinds left out (`--skip`)."""
-    left_out = set(bench.options.get("skip", ()))
     sizes = QUICK if bench.quick else SIZES
     return [
         {"id": f"{kind}-{size}", "group": kind, "kind": kind, "size": size}
-        for kind in KINDS
+        for kind in programs.wanted(bench, KINDS, "kinds")
         for size in sizes
-        if kind not in left_out
     ]
 
 
@@ -35,11 +30,8 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
     def run(case: Case) -> Row:
         with tempfile.TemporaryDirectory(prefix="genl-growth-") as folder:
             path = Path(folder) / "figures.json"
-            command = [sys.executable, "-m", "eval.growth", str(case["kind"]), str(case["size"]), str(path)]
-            ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-            if not path.exists():
-                raise ConfigError(f"{case['id']}: {' '.join(ran.stderr.split())[-500:]}")
-            figures = json.loads(path.read_text(encoding="utf-8"))
+            arguments = ["eval.growth", case["kind"], str(case["size"]), str(path)]
+            figures = json.loads(programs.run(case["id"], arguments, path))
         shown = {"question": f"{case['kind']}, {case['size']:,} chunks", "kind": case["kind"], "chunks": case["size"]}
         return {"scores": figures, "shown": shown | {"figures": figures, "goals": {}}}
 

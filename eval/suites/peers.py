@@ -7,7 +7,6 @@ its own documentation sets it up. What this project does not depend on is instal
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,8 +19,8 @@ from typing import Any
 
 from core import files
 from core.errors import ConfigError
-from core.paths import CORPUS, ROOT, var_dir
-from eval import golden
+from core.paths import CORPUS, var_dir
+from eval import golden, programs
 from eval.metrics import ndcg, recall_at
 from eval.suite import Bench, Case, Row, Suite, metric
 from eval.suites.retrieval import beir
@@ -41,10 +40,7 @@ PEERS: dict[str, tuple[str, ...]] = {
 
 def cases(bench: Bench) -> list[Case]:
     """One a peer, less those left out (`--skip`)."""
-    left_out = set(bench.options.get("skip", ()))
-    if unknown := left_out - PEERS.keys():
-        raise ConfigError(f"--skip {sorted(unknown)[0]}: the peers are {', '.join(PEERS)}")
-    return [{"id": name, "group": name} for name in PEERS if name not in left_out]
+    return [{"id": name, "group": name} for name in programs.wanted(bench, PEERS, "peers")]
 
 
 def prepare(bench: Bench) -> Callable[[Case], Row]:
@@ -57,14 +53,11 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
             folder = Path(place)
             _write(folder / "corpus.jsonl", documents)
             _write(folder / "queries.jsonl", [{"_id": c["id"], "text": c["question"]} for c in asked])
-            command = [str(_python(str(case["id"]))), "-m", f"eval.peers.{case['id']}", str(folder / "corpus.jsonl"),
-                       str(folder / "queries.jsonl"), str(weights), str(folder / "out")]  # fmt: skip
-            ran = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
-            )
-            if ran.returncode:
-                raise ConfigError(f"{case['id']}: {' '.join(ran.stderr.split())[-500:]}")
-            told = json.loads((folder / "out" / "figures.json").read_text(encoding="utf-8"))
+            arguments = [f"eval.peers.{case['id']}", str(folder / "corpus.jsonl"), str(folder / "queries.jsonl"),
+                         str(weights), str(folder / "out")]  # fmt: skip
+            offline = {"HF_HUB_OFFLINE": "1"}
+            figures_file = folder / "out" / "figures.json"
+            told = json.loads(programs.run(case["id"], arguments, figures_file, _python(case["id"]), offline))
             ranked = _ranked(folder / "out" / "run.trec")
         names = [(ranked.get(str(c["id"]), []), c["relevant"]) for c in asked]
         figures = {
