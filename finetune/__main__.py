@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.cli import Parser, run
 
-COMMANDS = ("train", "sweep", "data", "merge", "publish", "rollback", "throughput")
+COMMANDS = ("train", "sweep", "data", "merge", "scale", "publish", "rollback", "throughput", "embedder")
 
 
 def main() -> None:
@@ -41,6 +41,12 @@ def main() -> None:
     merge.add_argument("run", type=Path, metavar="RUN")
     merge.add_argument("--out", type=Path, metavar="DIR", help="default RUN/merged")
 
+    scale = commands.add_parser(
+        "scale", help="set a run's adapter to a share of its strength, between base and adapter"
+    )
+    scale.add_argument("run", type=Path, metavar="RUN")
+    scale.add_argument("share", type=float, metavar="SHARE", help="1 is the adapter as trained")
+
     publish = commands.add_parser("publish", help="serve a run's adapter beside its base, now and after restarts")
     publish.add_argument("run", type=Path, metavar="RUN")
     publish.add_argument("--name", help="what it is called; default the run's name")
@@ -50,6 +56,10 @@ def main() -> None:
 
     throughput = commands.add_parser("throughput", help="tokens/s of a run's base, adapter and merged weights in vLLM")
     throughput.add_argument("run", type=Path, metavar="RUN")
+
+    embedder = commands.add_parser("embedder", help="train the embedder of search on questions and their passages")
+    embedder.add_argument("--config", default="embedder.yaml", metavar="FILE", help="default embedder.yaml")
+    embedder.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
     args = parser.parse_args(words)
     if args.command == "train":
         from finetune.commands import train as run_training
@@ -68,6 +78,10 @@ def main() -> None:
 
         folder, worst = run_merge(args.run, args.out)
         print(f"{folder}: merged, logits within {worst:.3f} standard deviations of the adapter's")
+    elif args.command == "scale":
+        from finetune.scaling import scale as run_scale
+
+        print(f"{args.run}/adapter: lora_alpha {run_scale(args.run, args.share):g}")
     elif args.command == "publish":
         from finetune.publishing import publish as run_publish
 
@@ -80,6 +94,10 @@ def main() -> None:
         from finetune.throughput import measure
 
         measure(args.run)
+    elif args.command == "embedder":
+        from finetune.commands import embedder as run_embedder
+
+        run_embedder(args.config, args.overrides)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ def write_card(folder: Path) -> None:
         "",
         f"- Data: {', '.join(map(str, settings.datasets))} (sha256 {facts['data_sha256'][:16]}…)",
         f"- Steps: {facts['steps']}, {facts['seconds']:.0f} s, peak memory {facts['peak_memory_bytes'] / 2**30:.2f} GiB",
+        *([f"- Strength: {facts['strength']:g} of what was trained"] if "strength" in facts else []),
         f"- Best checkpoint by {settings.metric_for_best_model}: {facts['best_metric']}",
         f"- Seed {facts['seed']}, git commit {facts['git_commit'][:12] or 'unknown'}"
         + (" with local changes" if facts["git_changed"] else ""),

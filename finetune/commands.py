@@ -10,7 +10,7 @@ from pathlib import Path
 from core.config import load
 from core.errors import DatasetError
 from core.paths import CORPUS
-from finetune.config import FinetuneSettings, find_config, unservable
+from finetune.config import EmbedderSettings, FinetuneSettings, find_config, unservable
 
 
 def train(config: str, overrides: Sequence[str], dry_run: bool) -> None:
@@ -79,6 +79,16 @@ def sweep(config: str, overrides: Sequence[str]) -> None:
     for value, drawn in sweeping.table(settings):
         print(f"{settings.metric} {value:.4f}  {drawn}")
     print(f"{best}: the best settings. Train by them: python -m finetune --config {best} output_dir=runs/NAME")
+
+
+def embedder(config: str, overrides: Sequence[str]) -> None:
+    """Trains an embedder's adapter and says how to use it."""
+    settings = load(EmbedderSettings, find_config(config), overrides)
+    _quiet()
+    from finetune.embedder import train as fit
+
+    adapter = fit(settings)
+    print(f"{adapter}: index with it by --set dense.adapter={adapter}")
 
 
 def compose_data(out: Path, check: bool) -> None:

@@ -121,6 +121,8 @@ class FinetuneSettings(Settings):
         "lr": "learning_rate",
         "epochs": "num_train_epochs",
         "train_file": "datasets",
+        # The other kind of training
+        "sources": "only for an embedder: python -m finetune embedder",
     }
 
     @model_validator(mode="after")
@@ -143,6 +145,45 @@ class FinetuneSettings(Settings):
     def watched(self) -> bool:
         """Whether there is validation data."""
         return bool(self.eval_datasets) or self.val_size > 0
+
+
+class EmbedderSettings(Settings):
+    """A flat file in the spelling of sentence-transformers and PEFT."""
+
+    model_name_or_path: str = "all-minilm-l6-v2"
+    # Files or folders of JSON lines with `question`, `doc_id` and `quote`, and the documents those quotes stand in.
+    datasets: tuple[Path, ...] = Field((Path("data/pairs"),), min_length=1)
+    sources: tuple[Path, ...] = Field((Path("data/corpus"),), min_length=1)
+    # Documents fall into `folds` by their name; questions on those of `held_out_fold` are not trained on.
+    folds: int = Field(5, ge=2)
+    held_out_fold: int | None = Field(None, ge=0)
+    max_seq_length: int = Field(192, ge=16)
+
+    lora_r: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    lora_dropout: float = Field(0.05, ge=0, lt=1)
+    lora_target_modules: tuple[str, ...] = ("query", "key", "value", "dense")
+
+    output_dir: Path = Path("runs/embedder")
+    per_device_train_batch_size: int = Field(24, ge=2)
+    learning_rate: float = Field(2e-4, gt=0)
+    num_train_epochs: float = Field(3.0, gt=0)
+    max_steps: int = Field(-1, ge=-1)
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "cosine"
+    warmup_ratio: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    dense_scale: float = Field(20.0, gt=0)
+    token_scale: float = Field(25.0, gt=0)
+    token_weight: float = Field(1.0, ge=0)
+    logging_steps: int = Field(10, ge=1)
+    save_steps: int = Field(50, ge=1)
+    seed: int = Field(42, ge=0)
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "batch_size": "per_device_train_batch_size",
+        "epochs": "num_train_epochs",
+        "lr": "learning_rate",
+    }
 
 
 def find_config(name: str) -> Path:

@@ -55,11 +55,12 @@ def prepare(settings: FinetuneSettings, data_sha256: str) -> Path:
 
 def finish(folder: Path, results: Mapping[str, Any]) -> None:
     """Adds what came of it to `run.json`."""
-    facts = read(folder)
-    files.write(
-        folder / "run.json",
-        json.dumps(facts | {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | dict(results), indent=1),
-    )
+    note(folder, {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | dict(results))
+
+
+def note(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Adds facts to `run.json`."""
+    files.write(folder / "run.json", json.dumps(read(folder) | dict(facts), indent=1))
 
 
 def rewind(folder: Path, step: int) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -45,6 +46,7 @@ REFUSED = {
     "validation": 0.75,
     "test": 0.75,
 }  # share of questions asked again over sources without the answer
+_OPTIONS = re.compile("^" + "\n".join(rf"{letter}\) .*" for letter in LETTERS) + "$", re.MULTILINE)
 _HELD = 0.5  # a source that holds this share of an answer's stems may hold the answer
 
 
@@ -326,6 +328,14 @@ def exam_prompt(question: str, options: Sequence[str]) -> str:
     """A multiple-choice question as the model reads it."""
     lines = [f"{letter}) {option}" for letter, option in zip(LETTERS, options, strict=True)]
     return "\n".join([f"Question: {question}", *lines, "Answer with the letter first."])
+
+
+def exam_options(prompt: str) -> tuple[str, list[str], str]:
+    """An exam prompt taken apart: what stands before its options, the options, what stands after. DatasetError if it has none."""
+    found = _OPTIONS.search(prompt)
+    if found is None:
+        raise DatasetError(f"not an exam prompt: {prompt[-60:]!r}")
+    return prompt[: found.start()], [line[3:] for line in found[0].split("\n")], prompt[found.end() :]
 
 
 def source_blocks(chunks: Sequence[Chunk]) -> str:

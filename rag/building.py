@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import DocumentError, IndexStateError
+from core.paths import ROOT
 from core.types import Chunk, Document
 from rag.chunking import chunk_document, contextual_text
 from rag.config import IndexSettings
@@ -81,8 +82,10 @@ def build(
 
 def open_embedder(settings: IndexSettings) -> Embedder:
     """The embedder the settings name, from verified weights (fetched when missing), or from a local folder."""
-    name = settings.dense.model
-    return Embedder(weights_folder(name), Path(name).name, settings.dense.batch_size)
+    name, adapter = settings.dense.model, settings.dense.adapter
+    # A relative path is the checkout's: an index is opened from anywhere.
+    folder = ROOT / adapter if adapter else None
+    return Embedder(weights_folder(name), Path(name).name, settings.dense.batch_size, folder)
 
 
 def index_in_memory(

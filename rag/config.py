@@ -21,6 +21,7 @@ class DenseSettings(Settings):
     """The embedder and its FAISS index."""
 
     model: str = "all-minilm-l6-v2"
+    adapter: str = ""  # folder of a LoRA adapter for it, from `python -m finetune embedder`
     batch_size: int = Field(32, ge=1)
     index: Literal["flat", "hnsw", "ivfpq", "milvus"] = "flat"
     uri: str = ""  # of a Milvus server, or a file for milvus-lite

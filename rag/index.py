@@ -24,7 +24,7 @@ from rag.chunking import contextual_text
 from rag.config import IndexSettings
 from rag.embedding import Floats, TokenVectors
 from rag.lexical import Lexical
-from rag.vectors import Vectors, forget_others, open_vectors
+from rag.vectors import Vectors, forget, open_vectors
 from rag.vectors import write as write_vectors
 
 FORMAT = 1
@@ -133,10 +133,11 @@ def write_generation(
     shutil.rmtree(final, ignore_errors=True)  # left by a build killed between the two renames
     folder.rename(final)
     write(index_dir / "manifest.json", json.dumps(asdict(manifest) | {"files": files}, indent=1))
-    for old in generations.iterdir():
-        if old.name != manifest.generation:
-            shutil.rmtree(old, ignore_errors=True)
-    forget_others(final, settings.dense)
+    earlier = [old for old in generations.iterdir() if old.name != manifest.generation]
+    for old in earlier:
+        shutil.rmtree(old, ignore_errors=True)
+    # Files stay readable to those who have them open; at a server the generation just replaced stays for its readers.
+    forget(final, settings.dense, keep=[old.name for old in earlier])
 
 
 def stable_ids(chunks: Sequence[Chunk]) -> NDArray[np.int64]:

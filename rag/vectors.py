@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,12 +59,13 @@ def open_vectors(folder: Path, settings: DenseSettings) -> Vectors:
     return Faiss(index)
 
 
-def forget_others(folder: Path, settings: DenseSettings) -> None:
-    """Drops what earlier generations of this index left at a server; files go with their folders."""
+def forget(folder: Path, settings: DenseSettings, keep: Collection[str] = ()) -> None:
+    """Drops what generations other than this folder's and those to `keep` left at a server; files go with their folders."""
     if settings.index == "milvus":
+        kept = {_collection(folder), *(_prefix(folder) + name for name in keep)}
         with _milvus(settings) as client:
             for name in client.list_collections():
-                if name.startswith(_prefix(folder)) and name != _collection(folder):
+                if name.startswith(_prefix(folder)) and name not in kept:
                     client.drop_collection(name)
 
 

@@ -44,6 +44,8 @@ def _bert(folder: Path, texts: Iterable[str], seed: int, kind: str) -> None:
         max_position_embeddings=512,
         num_labels=1,
         initializer_range=0.5,
+        hidden_dropout_prob=0.0,  # so few dimensions drown in it
+        attention_probs_dropout_prob=0.0,
     )
     getattr(transformers, kind)(config).save_pretrained(folder)
     transformers.BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)

@@ -34,14 +34,22 @@ def rotated(
     client: ChatClient, n: int, prompt: Callable[[Sequence[int]], list[Message]], rotations: int | None = None
 ) -> list[float]:
     """For each of n options the probability of its letter, averaged over rotations; `prompt` lays them out in an order."""
+    turns = each_rotation(client, n, prompt, rotations)
+    return [sum(turn[option] for turn in turns) / len(turns) for option in range(n)]
+
+
+def each_rotation(
+    client: ChatClient, n: int, prompt: Callable[[Sequence[int]], list[Message]], rotations: int | None = None
+) -> list[list[float]]:
+    """The same for each rotation by itself, [rotations, n]."""
     turns = range(n) if rotations is None else [n * k // rotations for k in range(min(rotations, n))]
-    total = [0.0] * n
+    rows = []
     for turn in turns:
         order = [(i + turn) % n for i in range(n)]
         found = client.choose(prompt(order), OPTION_LETTERS[:n])
-        for place, option in enumerate(order):
-            total[option] += math.exp(found.logprobs[OPTION_LETTERS[place]]) / len(turns)
-    return total
+        chances = {option: math.exp(found.logprobs[OPTION_LETTERS[place]]) for place, option in enumerate(order)}
+        rows.append([chances[option] for option in range(n)])
+    return rows
 
 
 def right(question: Question, chances: Sequence[float]) -> bool:

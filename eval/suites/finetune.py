@@ -5,10 +5,11 @@ Run them for the base and for the adapter, and compare.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from agents.examiner.solver import each_rotation
 from core import files
 from core.errors import DatasetError
 from core.exam import LETTERS
@@ -17,7 +18,11 @@ from core.types import Chunk, Hit, Message, wire
 from eval.metrics import f1, precision, ratio, recall
 from eval.suite import Bench, Case, Metric, Row, Suite
 from finetune.metrics import cited
+from finetune.tutoring import exam_options
 from rag import prompts
+
+if TYPE_CHECKING:
+    from serving.client import ChatClient
 
 ANSWER_TOKENS = 120
 _CONTEXT_CHARS = 4000  # contexts whole: cut to the tutor's 1,000, most lose the passage that answers
@@ -65,9 +70,7 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
     def run(case: Case) -> Row:
         messages = [Message(m["role"], m["content"]) for m in case["messages"]]
         if case["letter"]:
-            best = client.choose(messages, LETTERS).best
-            shown = {"question": case["question"], "expected": case["letter"], "answer": best}
-            return {"scores": {"exam": float(best == case["letter"])}, "shown": shown}
+            return _exam(client, messages, case)
         text = client.complete(messages, max_tokens=ANSWER_TOKENS).text
         markers = cited(text)
         scores: dict[str, float | None] = {
@@ -80,6 +83,31 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
         return {"scores": scores, "shown": {"question": case["question"], "expected": expected, "answer": text}}
 
     return run
+
+
+def _exam(client: ChatClient, messages: Sequence[Message], case: Case) -> Row:
+    """The question under every rotation of its options: a model's liking for a letter would else count as knowledge, or lack."""
+    before, options, after = exam_options(messages[-1].content)
+
+    def prompt(order: Sequence[int]) -> list[Message]:
+        lines = [f"{letter}) {options[i]}" for letter, i in zip(LETTERS, order, strict=True)]
+        return [*messages[:-1], Message("user", before + "\n".join(lines) + after)]
+
+    turns = each_rotation(client, len(LETTERS), prompt)
+    right = LETTERS.index(case["letter"])
+    mean = [sum(turn[i] for turn in turns) / len(turns) for i in range(len(LETTERS))]
+    scores: dict[str, float | None] = {
+        # One that always says the same letter likes all options alike, and knows nothing.
+        "exam": float(all(mean[right] > other + 1e-6 for i, other in enumerate(mean) if i != right)),
+        "exam at once": sum(turn.index(max(turn)) == right for turn in turns) / len(turns),
+    }
+    shown = {
+        "question": case["question"],
+        "expected": options[right],
+        "answer": options[mean.index(max(mean))],
+        "each rotation": [[round(chance, 3) for chance in turn] for turn in turns],
+    }
+    return {"scores": scores, "shown": shown}
 
 
 def _case(
@@ -95,7 +123,7 @@ def _case(
 
 def _worst(case: Case) -> dict[str, float]:
     if case["letter"]:
-        return {"exam": 0.0}
+        return {"exam": 0.0, "exam at once": 0.0}
     return {"refused": 1.0 - case["refuse"], "to refuse": float(case["refuse"])}
 
 
@@ -108,11 +136,13 @@ _REFUSALS = (
 SUITE = Suite(
     "finetune",
     "Base against adapter",
-    "Prompts in the form of the training set, over notes that training did not see.",
+    "Prompts in the form of the training set, over notes that training did not see. Exam questions by the likeliest option "
+    "over the four rotations of its options, and by the likeliest letter of one order, averaged over the four.",
     (
         *_REFUSALS,
         Metric("citation precision", ("right markers", "markers"), ratio, headline=True),
         Metric("exam accuracy", ("exam",), headline=True),
+        Metric("exam accuracy, one order", ("exam at once",)),
     ),
     own,
     prepare,

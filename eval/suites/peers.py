@@ -12,8 +12,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import venv
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,22 @@ from rag.config import IndexSettings
 from rag.documents import load_sources
 from rag.embedding import weights_folder
 
-# What a peer needs beside this project's own environment; haiku.rag needs a later Python, so an environment all its own.
-PEERS: dict[str, tuple[str, ...]] = {
-    "ours": (),
-    "bm25": (),
-    "dense": (),
-    "llamaindex": ("llama-index-core==0.14.25", "llama-index-embeddings-huggingface==0.8.0"),
-    "langchain": ("langchain-huggingface==1.2.3", "langchain-text-splitters==1.1.3"),
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What a peer needs: packages behind which stand this project's own, or an environment all its own from `python` on."""
+
+    packages: tuple[str, ...] = ()
+    python: tuple[int, int] | None = None
+
+
+PEERS = {
+    "ours": Peer(),
+    "bm25": Peer(),
+    "dense": Peer(),
+    "llamaindex": Peer(("llama-index-core==0.14.25", "llama-index-embeddings-huggingface==0.8.0")),
+    "langchain": Peer(("langchain-huggingface==1.2.3", "langchain-text-splitters==1.1.3")),
+    "haiku": Peer(("haiku.rag-slim[docling]==0.101.1", "pydantic-ai-slim[sentence-transformers]<2.60"), python=(3, 12)),
 }
 
 
@@ -99,25 +108,40 @@ def _ranked(path: Path) -> dict[str, list[str]]:
 
 
 def _python(name: str) -> Path:
-    """The interpreter of a peer, its environment made on first use: its packages, and behind them our own."""
-    needed = PEERS[name]
-    if not needed:
+    """The interpreter of a peer; its environment is made on first use."""
+    peer = PEERS[name]
+    if not peer.packages:
         return Path(sys.executable)
     folder = var_dir() / "peers" / name
     python, mark = folder / "bin" / "python", folder / "requirements.txt"
-    wanted = "\n".join(needed)
+    wanted = "\n".join(peer.packages)
     if mark.exists() and mark.read_text(encoding="utf-8") == wanted:
         return python
     shutil.rmtree(folder, ignore_errors=True)
-    venv.create(folder, with_pip=True)
-    inside = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-    # torch and sentence-transformers are ours: the same for all, and not downloaded again.
-    (inside / "behind.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    ran = subprocess.run([str(python), "-m", "pip", "install", "-q", *needed], capture_output=True, text=True)
+    subprocess.run([_interpreter(name, peer), "-m", "venv", str(folder)], check=True)
+    if peer.python is None:
+        inside = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+        # torch and sentence-transformers are ours: the same for all, and not downloaded again.
+        (inside / "behind.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    ran = subprocess.run([str(python), "-m", "pip", "install", "-q", *peer.packages], capture_output=True, text=True)
     if ran.returncode:
         raise ConfigError(f"{name} could not be installed: {' '.join(ran.stderr.split())[-300:]}")
     mark.write_text(wanted, encoding="utf-8")
     return python
+
+
+def _interpreter(name: str, peer: Peer) -> str:
+    if peer.python is None or sys.version_info >= peer.python:
+        return sys.executable
+    major, minor = peer.python
+    for later in range(minor, minor + 3):
+        found = shutil.which(f"python{major}.{later}")
+        # A shim may stand for a version that is not there.
+        if found and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0:
+            return found
+    raise ConfigError(
+        f"{name} needs Python {major}.{minor} or later: put one on PATH, or leave it out with --skip {name}"
+    )
 
 
 _FIGURES = ("nDCG@10", "R@1", "R@5")

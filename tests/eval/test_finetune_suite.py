@@ -33,7 +33,9 @@ def _files(folder: Path) -> dict[str, Path]:
                          {"role": "assistant", "content": "-"}],
         })  # fmt: skip
     for n, letter in enumerate("AB"):
-        asked = {"role": "user", "content": f"exam {n}"}
+        options = ["this one", "right", "that one", "none"] if n else ["right", "this one", "that one", "none"]
+        lines = [f"{name}) {option}" for name, option in zip("ABCD", options, strict=True)]
+        asked = {"role": "user", "content": "\n".join([f"Question: exam {n}", *lines, "Answer with the letter first."])}
         data.append({"id": f"e{n}", "kind": "exam", "answer": letter, "messages": [asked, asked]})
     tasks = [
         {"task_id": f"m{n}", "answerability": [label], "input": [{"speaker": "user", "text": f"{label} question"}],
@@ -47,8 +49,8 @@ def _files(folder: Path) -> dict[str, Path]:
 
 def _script(body: dict[str, Any]) -> str:
     asked = body["messages"][-1]["content"]
-    if body.get("logprobs"):
-        return "A" if body["model"] == "base" or "0" in asked else "B"
+    if body.get("logprobs"):  # the base likes a letter, the tutor knows
+        return "A" if body["model"] == "base" else next(line[0] for line in asked.split("\n") if line[1:] == ") right")
     if body["model"] == "base":
         return "It is so. [1] And so. [2]"
     return DECLINE if "refusal" in asked or "UNANSWERABLE" in asked else "It is so. [2]"
@@ -62,11 +64,12 @@ def test_figures_and_gains(tmp_path: Path) -> None:
         for model in ("base", "tutor"):
             bench = Bench(tmp_path, ChatClient(Endpoint(base_url=url, model=model)), data=data)
             found[model] = running.run(suites, bench, tmp_path / model)["suites"]
-    assert len(requests) == 2 * (4 + 2 + 2)
+    assert len(requests) == 2 * (4 + 4 * 2 + 2)
     base, tutor = found["base"]["finetune"]["metrics"], found["tutor"]["finetune"]["metrics"]
     assert base["refusal F1"]["value"] == 0 and tutor["refusal F1"]["value"] == 1
     assert base["citation precision"]["value"] == 0.5 and tutor["citation precision"]["value"] == 1
-    assert base["exam accuracy"]["value"] == 0.5 and tutor["exam accuracy"]["value"] == 1
+    assert base["exam accuracy"]["value"] == 0 and tutor["exam accuracy"]["value"] == 1
+    assert base["exam accuracy, one order"]["value"] == 0.25 and tutor["exam accuracy, one order"]["value"] == 1
     assert found["tutor"]["mtrag-un"]["metrics"]["refusal recall"]["value"] == 1
     gained = {(d.suite, d.metric): d.change for d in compare.compare(SUITES, tmp_path / "base", tmp_path / "tutor")}
     assert gained["finetune", "citation precision"] == 0.5 and gained["mtrag-un", "refusal F1"] == 1

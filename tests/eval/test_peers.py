@@ -28,7 +28,7 @@ def _beir(folder: Path) -> Path:
 
 def test_peers_of_our_own_environment(tmp_path: Path, toy_embedder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "weights_folder", lambda name: toy_embedder)
-    skipped = [name for name, needed in peers.PEERS.items() if needed]
+    skipped = [name for name, peer in peers.PEERS.items() if peer.packages]
     bench = Bench(tmp_path, None, data={"peers": _beir(tmp_path / "beir")}, options={"skip": skipped})
     found = running.run([peers.SUITE], bench, tmp_path / "out")["suites"]["peers"]
     assert found["run"] == 3 and found["errors"] == 0

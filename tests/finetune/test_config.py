@@ -8,17 +8,23 @@ import pytest
 
 from core.config import load
 from core.errors import ConfigError
-from finetune.config import CONFIGS, FinetuneSettings, find_config, unservable
+from finetune.config import CONFIGS, EmbedderSettings, FinetuneSettings, find_config, unservable
 from finetune.sweep import SweepSettings, check
 
-SWEEPS = {CONFIGS / "sweep.yaml"}
+SWEEPS, EMBEDDER = {CONFIGS / "sweep.yaml"}, CONFIGS / "embedder.yaml"
 
 
-@pytest.mark.parametrize("path", sorted(set(CONFIGS.glob("*.yaml")) - SWEEPS), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted(set(CONFIGS.glob("*.yaml")) - SWEEPS - {EMBEDDER}), ids=lambda p: p.name)
 def test_every_config_of_ours_loads_and_can_be_served(path: Path) -> None:
     settings = load(FinetuneSettings, path)
     assert unservable(settings) == []
     assert find_config(path.name) == path
+
+
+def test_the_embedders_config_is_for_its_own_command() -> None:
+    assert load(EmbedderSettings, EMBEDDER).datasets == (Path("data/pairs"),)
+    with pytest.raises(ConfigError, match="python -m finetune embedder"):
+        load(FinetuneSettings, EMBEDDER)
 
 
 @pytest.mark.parametrize("path", sorted(SWEEPS), ids=lambda p: p.name)

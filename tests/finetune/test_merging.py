@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,36 @@ def test_a_merge_that_disagrees_is_not_kept(trained: Path, tmp_path: Path, monke
     with pytest.raises(TrainingError, match="disagree"):
         merging.merge(trained, tmp_path / "merged")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scaled_adapter_lies_between_base_and_adapter(trained: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from finetune.scaling import scale
+
+    run = tmp_path / "run"
+    shutil.copytree(trained, run, ignore=shutil.ignore_patterns("merged"))
+
+    def weight() -> torch.Tensor:
+        base = AutoModelForCausalLM.from_pretrained(_base(run), dtype=torch.float32)
+        return (
+            PeftModel.from_pretrained(base, str(run / "adapter")).merge_and_unload().model.layers[0].mlp.up_proj.weight
+        )
+
+    whole = weight()
+    base = AutoModelForCausalLM.from_pretrained(_base(run), dtype=torch.float32).model.layers[0].mlp.up_proj.weight
+    for _ in range(2):  # a share of what was trained, not of what it is
+        scale(run, 0.25)
+        assert torch.allclose(weight() - base, 0.25 * (whole - base), atol=1e-6) and not torch.equal(whole, base)
+    assert "Strength: 0.25" in (run / "adapter" / "README.md").read_text()
+    scale(run, 1)
+    assert torch.equal(weight(), whole)
+    with pytest.raises(TrainingError, match="above 0"):
+        scale(run, 0)
+    (run / "merged").mkdir()
+    with pytest.raises(TrainingError, match="former strength"):
+        scale(run, 0.5)
 
 
 def test_an_unfinished_run_says_how_to_go_on(trained: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from rag.building import build
 from rag.chunking import contextual_text
 from rag.config import DenseSettings, IndexSettings
 from rag.embedding import Embedder
-from rag.index import open_index, stable_ids
+from rag.index import Index, open_index, stable_ids
 from rag.retriever import Retriever
 
 
@@ -136,18 +136,44 @@ def test_one_builder_at_a_time(notes: Path, tmp_path: Path, settings: IndexSetti
             build([notes], tmp_path / "ix", settings, progress=False)
 
 
+def _built(notes: Path, folder: Path, embedder: Path, kind: str) -> tuple[IndexSettings, Index]:
+    """The notes' index with vectors of this kind, opened."""
+    dense = {"model": str(embedder), "index": kind, "uri": str(folder / "milvus.db")}
+    settings = IndexSettings.model_validate({"dense": dense})
+    build([notes], folder / "ix", settings, progress=False)
+    return settings, open_index(folder / "ix")
+
+
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivfpq", "milvus"])
 def test_every_index_kind_finds_every_chunk_under_its_stable_id(
     notes: Path, tmp_path: Path, toy_embedder: Path, kind: str
 ) -> None:
-    dense = {"model": str(toy_embedder), "index": kind, "uri": str(tmp_path / "milvus.db")}
-    settings = IndexSettings.model_validate({"dense": dense})
-    build([notes], tmp_path / "ix", settings, progress=False)
-    index = open_index(tmp_path / "ix")
+    _, index = _built(notes, tmp_path, toy_embedder, kind)
     for vector in np.asarray(index.vectors):
         ids, scores = index.nearest.search(vector, 5)
         assert scores[0] == pytest.approx(1.0, abs=1e-5) and (np.diff(scores) <= 1e-6).all()
         assert set(ids.tolist()) == set(stable_ids(index.chunks).tolist())
+
+
+@pytest.mark.parametrize("kind", ["flat", "milvus"])
+def test_an_open_index_is_searched_on_while_the_next_one_serves(
+    notes: Path, tmp_path: Path, toy_embedder: Path, kind: str
+) -> None:
+    settings, index = _built(notes, tmp_path, toy_embedder, kind)
+    vector = np.asarray(index.vectors)[0]
+    before, _ = index.nearest.search(vector, 5)
+    (notes / "later.md").write_text("# Later\n\nA note that was not there before.\n")
+    build([notes], tmp_path / "ix", settings, progress=False)
+    assert (index.nearest.search(vector, 5)[0] == before).all()
+    assert len(open_index(tmp_path / "ix").chunks) > len(index.chunks)
+    if kind == "milvus":
+        from pymilvus import MilvusClient
+
+        (notes / "later.md").write_text("# Later\n\nAnd changed since, so the first collection goes.\n")
+        build([notes], tmp_path / "ix", settings, progress=False)
+        client = MilvusClient(settings.dense.uri)
+        assert len(client.list_collections()) == 2
+        client.close()
 
 
 def test_ivfpq_is_real_at_the_size_that_wants_it(toy_embedder: Path) -> None:
