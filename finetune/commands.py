@@ -51,6 +51,8 @@ def train(config: str, overrides: Sequence[str], dry_run: bool) -> None:
     model = attach(load_base(settings, folder), settings)
     loading = memory.lap()
     trainer = fit(model, tokenizer, split, settings)
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()  # a process that exits with its group alive may abort in gloo's threads
     if not trainer.is_world_process_zero():
         return
     results = {

@@ -82,10 +82,10 @@ def test_a_collector_gets_the_run_as_a_tree_of_spans(tutor: Make) -> None:
 def test_a_collector_that_is_away_or_slow_costs_the_learner_nothing(tutor: Make) -> None:
     tutor(_script).ask("How does LoRA train a model?")  # loads what is loaded once
     for url in ("http://127.0.0.1:9", None):
-        with _collector(delay_s=2.0) as (slow, _):
+        with _collector(delay_s=6.0) as (slow, _):
             made = tutor(_script, otlp_endpoint=url or slow)
             started = time.monotonic()
             assert not made.ask("How does LoRA train a model?").answer.refused
-            assert time.monotonic() - started < 1.9
+            assert time.monotonic() - started < 5.5  # a busy machine takes half of that; the collector would take 6
             made.close()
-            assert time.monotonic() - started < 12
+            assert time.monotonic() - started < 15
