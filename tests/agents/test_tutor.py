@@ -157,7 +157,7 @@ def test_no_bound_is_passed(tutor: Make) -> None:
     slow = tutor(_script("nonsense", "word " * 400), delay_s=0.05, limits=Limits(seconds=1))
     started = time.monotonic()
     done = slow.ask("How does LoRA train a model?")
-    assert done.answer.reason == "limit" and time.monotonic() - started < 6
+    assert done.answer.reason == "limit" and time.monotonic() - started < 15
 
 
 def test_an_answer_can_be_stopped_within_a_step(tutor: Make) -> None:

@@ -38,7 +38,7 @@ def test_a_silent_server_is_given_up_after_the_timeout() -> None:
         started = time.monotonic()
         with pytest.raises(ServingError, match="no answer within 3 s"):
             list(client.stream(HELLO))
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 15
 
 
 def test_cancel_in_mid_stream() -> None:
@@ -64,7 +64,7 @@ def test_cancel_while_the_server_has_not_even_begun_to_answer() -> None:
         threading.Timer(0.5, cancel.set).start()
         started = time.monotonic()
         assert list(client.stream(HELLO, cancel=cancel)) == []
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 7
 
 
 def test_nobody_there_is_one_clear_line() -> None:
