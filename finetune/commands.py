@@ -86,10 +86,13 @@ def sweep(config: str, overrides: Sequence[str]) -> None:
 def embedder(config: str, overrides: Sequence[str]) -> None:
     """Trains an embedder's adapter and says how to use it."""
     settings = load(EmbedderSettings, find_config(config), overrides)
+    from finetune import pairs
+
+    rows = pairs.read(settings)  # the quick before the slow
     _quiet()
     from finetune.embedder import train as fit
 
-    adapter = fit(settings)
+    adapter = fit(settings, rows)
     print(f"{adapter}: index with it by --set dense.adapter={adapter}")
 
 

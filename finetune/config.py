@@ -165,6 +165,7 @@ class EmbedderSettings(Settings):
     lora_target_modules: tuple[str, ...] = ("query", "key", "value", "dense")
 
     output_dir: Path = Path("runs/embedder")
+    resume_from_checkpoint: bool = True
     per_device_train_batch_size: int = Field(24, ge=2)
     learning_rate: float = Field(2e-4, gt=0)
     num_train_epochs: float = Field(3.0, gt=0)
@@ -184,6 +185,14 @@ class EmbedderSettings(Settings):
         "epochs": "num_train_epochs",
         "lr": "learning_rate",
     }
+
+    @model_validator(mode="after")
+    def _fold_there(self) -> EmbedderSettings:
+        if self.held_out_fold is not None and self.held_out_fold >= self.folds:
+            raise ValueError(
+                f"held_out_fold ({self.held_out_fold}) counts from 0, so it must be less than folds ({self.folds})"
+            )
+        return self
 
 
 def find_config(name: str) -> Path:

@@ -7,64 +7,20 @@ interaction (the same over MaxSim, Khattab & Zaharia 2020).
 
 from __future__ import annotations
 
-import zlib
+import hashlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from core import files
-from core.errors import DatasetError
-from core.types import Document
-from finetune import checkpoints
+from finetune import checkpoints, run
 from finetune.config import EmbedderSettings
+from finetune.pairs import Pair
 from rag.building import open_embedder
-from rag.chunking import chunk_document, contextual_text
-from rag.config import ChunkSettings, IndexSettings
-from rag.documents import load_sources
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A question, the text of its passage as the index embeds it, and the document that holds it."""
-
-    question: str
-    passage: str
-    doc_id: str
-
-
-def read_pairs(settings: EmbedderSettings) -> list[Pair]:
-    """All pairs, in file order. DatasetError names file and line where a document or its quote is not there."""
-    documents = {d.doc_id: d for d in load_sources(settings.sources)}
-    passages: dict[str, list[tuple[int, int, str]]] = {}
-    pairs = []
-    for path in _files(settings.datasets):
-        for number, row in files.read_jsonl(path, DatasetError):
-            where = f"{path}:{number}"
-            question, doc_id, quote = (row.get(key) for key in ("question", "doc_id", "quote"))
-            if not (isinstance(question, str) and question.strip() and isinstance(quote, str) and quote.strip()):
-                raise DatasetError(f"{where}: needs question and quote, as texts")
-            document = documents.get(str(doc_id))
-            if document is None:
-                raise DatasetError(f"{where}: no document {doc_id!r} under {', '.join(map(str, settings.sources))}")
-            start = document.text.find(quote)
-            if start < 0:
-                raise DatasetError(f"{where}: {doc_id} does not hold the quote word for word: {quote[:60]!r}")
-            held = passages.setdefault(document.doc_id, _passages(document))
-            # The passage that holds most of the quote: one may be cut by a chunk's end.
-            best = max(held, key=lambda p: min(p[1], start + len(quote)) - max(p[0], start))
-            pairs.append(Pair(question, best[2], document.doc_id))
-    if not pairs:
-        raise DatasetError(f"{', '.join(map(str, settings.datasets))}: no pairs found")
-    return pairs
-
-
-def held_out(doc_id: str, settings: EmbedderSettings) -> bool:
-    """Whether questions on this document are kept from training."""
-    return zlib.crc32(doc_id.encode()) % settings.folds == settings.held_out_fold
+from rag.config import IndexSettings
 
 
 class PairLoss(torch.nn.Module):
@@ -92,14 +48,18 @@ class PairLoss(torch.nn.Module):
         }
 
 
-def train(settings: EmbedderSettings) -> Path:
-    """Trains and writes `output_dir/adapter`, which `dense.adapter` takes. Goes on from the last whole checkpoint."""
+def train(settings: EmbedderSettings, pairs: Sequence[Pair]) -> Path:
+    """Trains on these pairs and writes `output_dir/adapter`, which `dense.adapter` takes. Goes on from the last whole checkpoint.
+
+    TrainingError where the folder holds a run of other settings or other pairs.
+    """
+    run.prepare(settings, hashlib.sha256(repr(pairs).encode()).hexdigest())
+    started = time.monotonic()
     from datasets import Dataset
     from peft import LoraConfig
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from transformers import TrainerCallback, set_seed
 
-    pairs = [pair for pair in read_pairs(settings) if not held_out(pair.doc_id, settings)]
     set_seed(settings.seed)
     model = open_embedder(
         IndexSettings.model_validate({"dense": {"model": settings.model_name_or_path, "adapter": ""}})
@@ -154,18 +114,11 @@ def train(settings: EmbedderSettings) -> Path:
     last = checkpoints.last_whole(settings.output_dir)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     model.transformers_model.save_pretrained(str(settings.output_dir / "adapter"))
+    run.finish(
+        settings.output_dir,
+        {"pairs": len(pairs), "steps": trainer.state.global_step, "seconds": round(time.monotonic() - started, 1)},
+    )
     return settings.output_dir / "adapter"
-
-
-def _files(given: Sequence[Path]) -> list[Path]:
-    found = []
-    for path in given:
-        found += sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-    return found
-
-
-def _passages(document: Document) -> list[tuple[int, int, str]]:
-    return [(c.start, c.end, contextual_text(c)) for c in chunk_document(document, ChunkSettings())]
 
 
 def _unit(out: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

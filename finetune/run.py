@@ -14,14 +14,14 @@ import yaml
 from core import files, provenance
 from core.config import load
 from core.errors import TrainingError
-from finetune.config import FinetuneSettings
+from finetune.config import EmbedderSettings, FinetuneSettings
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "numpy")
 # Keys that may differ between a run and its resumption.
 _FREE = {"resume_from_checkpoint", "report_to", "save_total_limit", "dataset_num_proc", "output_dir"}
 
 
-def prepare(settings: FinetuneSettings, data_sha256: str) -> Path:
+def prepare(settings: FinetuneSettings | EmbedderSettings, data_sha256: str) -> Path:
     """Makes the folder with `settings.yaml` and `run.json`, or finds it as a run to resume.
 
     TrainingError where it holds a run with other settings or data; with `resume_from_checkpoint: false` such a folder is
@@ -40,6 +40,7 @@ def prepare(settings: FinetuneSettings, data_sha256: str) -> Path:
     files.write(folder / "settings.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
     git_commit, changed = provenance.commit()
     facts = {
+        "trains": "embedder" if isinstance(settings, EmbedderSettings) else "model",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "git_commit": git_commit,
         "git_changed": changed,
@@ -81,14 +82,17 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def settings_of(folder: Path) -> FinetuneSettings:
-    """The resolved settings of a run."""
-    read(folder)
+    """The resolved settings of a model's run; TrainingError for an embedder's."""
+    if read(folder).get("trains") == "embedder":
+        raise TrainingError(
+            f"{folder}: trained an embedder, not a model. Index with it: python -m rag build --set dense.adapter={folder}/adapter"
+        )
     return load(FinetuneSettings, folder / "settings.yaml")
 
 
 def adapter_of(folder: Path) -> Path:
-    """The trained adapter of a finished run; TrainingError where it is not finished."""
-    read(folder)
+    """The trained adapter of a model's finished run; TrainingError where it is not finished."""
+    settings_of(folder)
     adapter = folder / "adapter"
     if not (adapter / "adapter_model.safetensors").is_file():
         raise TrainingError(
@@ -102,8 +106,9 @@ def known() -> list[str]:
     return sorted(str(p.parent) for p in Path("runs").glob("*/run.json"))
 
 
-def _same(settings: FinetuneSettings, data_sha256: str, folder: Path) -> None:
-    before, now = settings_of(folder).model_dump(mode="json"), settings.model_dump(mode="json")
+def _same(settings: FinetuneSettings | EmbedderSettings, data_sha256: str, folder: Path) -> None:
+    before = load(type(settings), folder / "settings.yaml").model_dump(mode="json")
+    now = settings.model_dump(mode="json")
     changed = [k for k in now if k not in _FREE and before.get(k) != now[k]]
     if changed:
         raise TrainingError(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from core.errors import DatasetError, IndexStateError
+from core.errors import DatasetError, IndexStateError, TrainingError
+from finetune import run
 from finetune.config import EmbedderSettings
-from finetune.embedder import held_out, read_pairs, train
+from finetune.embedder import train as fit
+from finetune.pairs import held_out, read
 from rag.embedding import Embedder
 from rag.retriever import Retriever
 
@@ -34,6 +37,10 @@ def _settings(folder: Path, notes: Path, base: Path, **more: Any) -> EmbedderSet
     return EmbedderSettings.model_validate(given | more)
 
 
+def train(settings: EmbedderSettings) -> Path:
+    return fit(settings, read(settings))
+
+
 def _found(notes: Path, base: Path, adapter: str) -> list[str]:
     from rag.building import open_embedder
     from rag.config import IndexSettings
@@ -46,14 +53,20 @@ def _found(notes: Path, base: Path, adapter: str) -> list[str]:
 
 def test_it_finds_what_it_was_taught_and_goes_on_after_a_stop(tmp_path: Path, notes: Path, toy_embedder: Path) -> None:
     settings = _settings(tmp_path, notes, toy_embedder)
-    train(settings.model_copy(update={"max_steps": 20}))
-    assert not (tmp_path / "run" / "checkpoint-40").exists()
     adapter = train(settings)
-    state = json.loads((tmp_path / "run" / "checkpoint-40" / "trainer_state.json").read_text())
-    assert [row["step"] for row in state["log_history"]][:2] == [10, 20]  # the first half was not done again
     taught = [doc_id for _, doc_id, _ in PAIRS]
     assert _found(notes, toy_embedder, "") != taught
     assert _found(notes, toy_embedder, str(adapter)) == taught
+    trained = (adapter / "adapter_model.safetensors").read_bytes()
+    shutil.rmtree(adapter)
+    shutil.rmtree(tmp_path / "run" / "checkpoint-40")
+    began = json.loads((tmp_path / "run" / "run.json").read_text())["started"]
+    assert (train(settings) / "adapter_model.safetensors").read_bytes() == trained
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["started"] == began
+    with pytest.raises(TrainingError, match=r"other settings \(learning_rate\)"):
+        train(_settings(tmp_path, notes, toy_embedder, learning_rate=1e-3))
+    with pytest.raises(TrainingError, match="trained an embedder, not a model"):
+        run.adapter_of(tmp_path / "run")
 
 
 def test_the_folded_adapter_is_pefts_model(tmp_path: Path, notes: Path, toy_embedder: Path) -> None:
@@ -79,6 +92,8 @@ def test_pairs_of_a_held_out_document_are_not_trained_on(tmp_path: Path, notes: 
     ]
     assert sorted(d for fold in folds for d in fold) == sorted(d for _, d, _ in PAIRS)
     assert not any(held_out(d, _settings(tmp_path, notes, toy_embedder)) for _, d, _ in PAIRS)
+    with pytest.raises(ValueError, match="must be less than folds"):
+        _settings(tmp_path, notes, toy_embedder, held_out_fold=5)
 
 
 @pytest.mark.parametrize(
@@ -94,4 +109,4 @@ def test_a_bad_pair_is_named(tmp_path: Path, notes: Path, toy_embedder: Path, ro
     settings = _settings(tmp_path, notes, toy_embedder)
     (tmp_path / "pairs.jsonl").write_text(json.dumps(good) + "\n" + json.dumps(row) + "\n")
     with pytest.raises(DatasetError, match=said):
-        read_pairs(settings)
+        read(settings)
