@@ -223,7 +223,7 @@ def _last(settings: FinetuneSettings) -> Path | None:
 
 
 def check_packing(model: PeftModel, rows: Rows) -> None:
-    """Compares a short packed row with its samples alone, on the very model and attention that will train."""
+    """Turns about each sample's neighbours in a short row, on the very model and attention that will train."""
     shortest = sorted((s for group in rows.groups for s in group), key=len)[:2]
     if len(shortest) < 2:
         return
@@ -233,7 +233,7 @@ def check_packing(model: PeftModel, rows: Rows) -> None:
     worst = packing.leak(model, batch)
     if worst > LEAK_LIMIT:
         raise TrainingError(
-            f"packing leaks on this base and attention: logits of packed samples differ by {worst:.2f} standard "
-            "deviations from those of samples alone. Choose another attn_implementation, or "
+            f"packing leaks on this base and attention: logits of a sample change by {worst:.2f} standard deviations "
+            "with its neighbours. Choose another attn_implementation, or "
             "packing=false with per_device_train_batch_size=1"
         )

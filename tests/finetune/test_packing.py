@@ -75,10 +75,10 @@ def test_packed_loss_and_gradients_are_those_of_the_samples_alone(
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_the_check_before_training_sees_a_leak(chat_model: Path, samples: list[Sample]) -> None:
-    chosen = FinetuneSettings(model_name_or_path=str(chat_model), dtype="float32")
-    model = load_base(chosen, chat_model)
-    batch = packing.row(samples[:2])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_check_before_training_sees_a_leak(chat_model: Path, samples: list[Sample], dtype: str) -> None:
+    model = load_base(FinetuneSettings(model_name_or_path=str(chat_model), dtype=dtype), chat_model)
+    batch = packing.row(samples[:3])
     assert packing.leak(model, batch) < 1e-4
     # The trap: positions that run on and no boundaries, so the second sample reads the first.
     run_on = {"input_ids": batch["input_ids"], "labels": batch["labels"], "cu_seq_lens_q": batch["cu_seq_lens_q"]}
