@@ -21,6 +21,8 @@ class Parser(argparse.ArgumentParser):
 def run(main: Callable[[], None]) -> None:
     """Runs a command, in `.venv` where this Python lacks the libraries; GenlError becomes one line on stderr and exit code 2, Ctrl-C exit code 130."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # On some CPUs bitsandbytes looks for a faster kernel on a hub and does well without it.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         ensure()
         main()

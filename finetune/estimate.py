@@ -1,8 +1,9 @@
 """What a run will need, known before any of its weights load: parameters and steps counted, memory and time rehearsed.
 
 What autograd keeps, what an allocator leaves as holes and what a library's buffers take follow no formula that holds from
-one version to the next. So the run is rehearsed instead: the same command trains a base of the same shape, random and only
-a few layers deep, for a few steps over the largest rows. Memory and time grow by the layer; two depths give the rest.
+one version or machine to the next. So the run is rehearsed instead: the same command trains a base of the same shape and
+random weights for a few steps, over the largest rows and some of all lengths. Of a large base only a few layers are
+rehearsed: memory and time grow by the layer, and two depths give the rest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -28,8 +30,9 @@ from finetune.dataset import Sample, Split
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-DEPTHS = (4, 10)
-_STEPS = 3
+STEPS = 8
+WHOLE = 10**9  # parameters up to which a base is rehearsed at full depth
+_DEPTHS = (4, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +67,22 @@ def estimate(settings: FinetuneSettings, folder: Path, tokenizer: PreTrainedToke
     tokens = int(sum(map(len, split.train)) * steps / per_epoch)
     supervised = int(sum(s.trained for s in split.train) * steps / per_epoch)
 
-    largest = sorted(rows.groups, key=lambda group: -sum(map(len, group)))
-    taken = [
-        s for g in largest[: settings.per_device_train_batch_size * settings.gradient_accumulation_steps] for s in g
-    ]
+    taken = _sample_of(rows.groups, settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
     held_out = HeldOut(split.validation, tokenizer, settings).heaviest() if settings.watched else []
     layers = int(model.config.num_hidden_layers)
-    depths = sorted({min(depth, layers) for depth in DEPTHS})
+    depths = [layers] if parameters <= WHOLE else sorted({min(depth, layers) for depth in _DEPTHS})
     seen = [_rehearse(settings, folder, depth, taken, held_out) for depth in depths]
     # Loading, training and evaluating grow at rates of their own; the peak is the highest of the three at full depth.
     *peaks, step = (_at(layers, depths, figures) for figures in zip(*seen, strict=True))
-    seconds = step * tokens / sum(map(len, taken))  # rehearsed steps are full ones; by the token others cost the same
-    return Estimate(parameters, trainable, len(rows), steps, tokens, supervised, int(max(peaks)), seconds)
+    return Estimate(parameters, trainable, len(rows), steps, tokens, supervised, int(max(peaks)), step * steps)
+
+
+def _sample_of(groups: Sequence[Sequence[Sample]], per_step: int) -> list[Sample]:
+    """The rows of the largest step there can be, and more of all lengths, for so many steps."""
+    ordered = sorted(groups, key=lambda group: -sum(map(len, group)))
+    largest, rest = ordered[:per_step], ordered[per_step:]
+    apart = max(1, len(rest) // max(1, (STEPS - 1) * per_step))
+    return [s for group in [*largest, *rest[::apart][: (STEPS - 1) * per_step]] for s in group]
 
 
 def _at(layers: int, depths: Sequence[int], figures: Sequence[float]) -> float:
@@ -102,10 +109,10 @@ def _rehearse(
             "max_samples": None,
             "max_eval_samples": None,
             "output_dir": str(at / "run"),
-            "max_steps": _STEPS,
+            "max_steps": STEPS,
             "logging_steps": 1,
-            "eval_steps": _STEPS,
-            "save_steps": _STEPS,
+            "eval_steps": STEPS,
+            "save_steps": STEPS,
             "load_best_model_at_end": False,
             "metric_for_best_model": "eval_loss",
             "early_stopping_patience": None,
@@ -125,7 +132,7 @@ def _rehearse(
         lines = [json.loads(line) for line in (at / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     trained = [line for line in lines if "loss" in line]
     evaluated = [line["peak_memory_bytes"] for line in lines if "eval_loss" in line]
-    per_step = min(b["time"] - a["time"] for a, b in pairwise(trained))
+    per_step = median(b["time"] - a["time"] for a, b in pairwise(trained))
     in_training = max(line["peak_memory_bytes"] for line in trained)
     return facts["loading_memory_bytes"], in_training, max(evaluated, default=0), per_step
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from finetune.config import FinetuneSettings
 from finetune.dataset import IGNORED, Sample, Split
-from finetune.estimate import DEPTHS, estimate
+from finetune.estimate import STEPS, estimate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,7 +23,7 @@ def show(settings: FinetuneSettings, folder: Path, tokenizer: PreTrainedTokenize
     """Prints it all; loads none of the base's weights."""
     console = Console(highlight=False)
     console.print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip(), markup=False)
-    print(f"rehearsing a few steps with {' and '.join(map(str, DEPTHS))} layers of random weights …", file=sys.stderr)
+    print(f"rehearsing {STEPS} steps on random weights of that shape …", file=sys.stderr)
     found = estimate(settings, folder, tokenizer, split)
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in (

@@ -102,7 +102,10 @@ class LoraTrainer(Trainer):  # type: ignore[misc]
         """Validation loss, and what the model answers, logged and handed to the callbacks like any metrics."""
         if self.held_out is None:
             return {}
+        # Answering needs other tensors than training: what one left as holes the other would not fill.
+        memory.trim()
         metrics = self.held_out.evaluate(self.model)
+        memory.trim()
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from core.config import load
 from core.paths import ROOT
 from tests.finetune.test_training import _command
 
 
-def test_a_dry_run_knows_the_memory_without_the_weights(chat_model: Path, tmp_path: Path) -> None:
+def test_a_dry_run_knows_the_memory_without_the_weights(
+    chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = _deep(chat_model, tmp_path / "deep")
     weights = (base / "model.safetensors").rename(tmp_path / "elsewhere.safetensors")
     data = tmp_path / "long.jsonl"
@@ -31,6 +34,16 @@ def test_a_dry_run_knows_the_memory_without_the_weights(chat_model: Path, tmp_pa
     assert found and ran.returncode == 0, ran.stderr
     peak = json.loads((tmp_path / "run" / "run.json").read_text())["peak_memory_bytes"] / 2**30
     assert float(found[1]) == pytest.approx(peak, rel=0.1)
+    # Of a large base a few layers are rehearsed: the same run's peak, from 4 and 10 of its 12 layers.
+    from finetune import dataset, estimate
+    from finetune.config import FinetuneSettings
+    from finetune.model import load_tokenizer
+
+    monkeypatch.setattr(estimate, "WHOLE", 0)
+    settings = load(FinetuneSettings, tmp_path / "run" / "settings.yaml")
+    tokenizer = load_tokenizer(base)
+    split = dataset.tokenized(dataset.read(settings), settings, tokenizer)
+    assert estimate.estimate(settings, base, tokenizer, split).peak_bytes / 2**30 == pytest.approx(peak, rel=0.1)
 
 
 def _ran(base: Path, data: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
