@@ -33,12 +33,12 @@ def train(config: str, overrides: Sequence[str], dry_run: bool) -> None:
             f"the first is {split.overlong[0]}",
             file=sys.stderr,
         )
+    _quiet()
     if dry_run:
         from finetune.preview import show
 
         show(settings, folder, tokenizer, split)
         return
-    _quiet()
     import torch
     from accelerate import PartialState
 

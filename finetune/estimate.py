@@ -67,7 +67,8 @@ def estimate(settings: FinetuneSettings, folder: Path, tokenizer: PreTrainedToke
     tokens = int(sum(map(len, split.train)) * steps / per_epoch)
     supervised = int(sum(s.trained for s in split.train) * steps / per_epoch)
 
-    taken = _sample_of(rows.groups, settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
+    per_step = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
+    taken = _sample_of(rows.groups, per_step, min(1.0, steps / per_epoch))
     held_out = HeldOut(split.validation, tokenizer, settings).heaviest() if settings.watched else []
     layers = int(model.config.num_hidden_layers)
     depths = [layers] if parameters <= WHOLE else sorted({min(depth, layers) for depth in _DEPTHS})
@@ -77,12 +78,16 @@ def estimate(settings: FinetuneSettings, folder: Path, tokenizer: PreTrainedToke
     return Estimate(parameters, trainable, len(rows), steps, tokens, supervised, int(max(peaks)), step * steps)
 
 
-def _sample_of(groups: Sequence[Sequence[Sample]], per_step: int) -> list[Sample]:
-    """The rows of the largest step there can be, and more of all lengths, for so many steps."""
-    ordered = sorted(groups, key=lambda group: -sum(map(len, group)))
-    largest, rest = ordered[:per_step], ordered[per_step:]
-    apart = max(1, len(rest) // max(1, (STEPS - 1) * per_step))
-    return [s for group in [*largest, *rest[::apart][: (STEPS - 1) * per_step]] for s in group]
+def _sample_of(groups: Sequence[Sequence[Sample]], per_step: int, share: float) -> list[Sample]:
+    """The longest rows, a step's worth, and for more steps those of most supervised tokens that a run meets.
+
+    Logits are the largest tensors, and there are as many as supervised tokens. A run over a `share` of the rows will meet
+    the longest, for packed ones are nearly all as long, but hardly the one row of most supervised tokens.
+    """
+    longest = sorted(groups, key=lambda group: -sum(map(len, group)))[:per_step]
+    rest = sorted(groups, key=lambda group: -sum(s.trained for s in group))
+    met = rest[int(1 / share) - 1 :: max(1, int(1 / share))]
+    return [s for group in [*longest, *(g for g in met if g not in longest)][: STEPS * per_step] for s in group]
 
 
 def _at(layers: int, depths: Sequence[int], figures: Sequence[float]) -> float:
