@@ -116,8 +116,8 @@ def _rehearse(
             "output_dir": str(at / "run"),
             "max_steps": STEPS,
             "logging_steps": 1,
-            "eval_steps": STEPS,
-            "save_steps": STEPS,
+            "eval_steps": STEPS // 2,  # what an evaluation leaves behind is there in the steps after it
+            "save_steps": STEPS // 2,
             "load_best_model_at_end": False,
             "metric_for_best_model": "eval_loss",
             "early_stopping_patience": None,
