@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import torch
 
 ATTENTION = "segments"
+# Lengths and numbers of supervised positions are filled up to a multiple of this: kernels are chosen or compiled by
+# shape, and tensors of few sizes fit where others were freed.
+MULTIPLE = 64
 
 
 def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -44,7 +47,10 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 
 
 def row(samples: Sequence[Sample]) -> dict[str, Any]:
-    """One batch: input_ids, labels and position_ids [1, n], cu_seq_lens int32 [samples + 1]."""
+    """One batch: input_ids, labels and position_ids [1, n], n a multiple of MULTIPLE, cu_seq_lens int32 [segments + 1].
+
+    What is filled up is a segment of its own, seen by no sample and without labels.
+    """
     import torch
 
     bounds: list[int] = [0]
@@ -57,8 +63,13 @@ def row(samples: Sequence[Sample]) -> dict[str, Any]:
         labels += (IGNORED, *sample.labels[1:])
         positions += range(len(sample))
         bounds.append(bounds[-1] + len(sample))
+    if spare := -len(ids) % MULTIPLE:
+        ids += [0] * spare
+        labels += [IGNORED] * spare
+        positions += range(spare)
+        bounds.append(len(ids))
     cumulative = torch.tensor(bounds, dtype=torch.int32)
-    longest = max((len(s) for s in samples), default=0)
+    longest = max((b - a for a, b in pairwise(bounds)), default=0)
     return {
         "input_ids": torch.tensor([ids]),
         "labels": torch.tensor([labels]),

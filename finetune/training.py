@@ -75,8 +75,10 @@ def supervised_loss(
     inputs = {k: v for k, v in batch.items() if k != "labels"}
     targets = batch["labels"][0, 1:]
     at = (targets != IGNORED).nonzero()[:, 0]
-    logits = model(**inputs, logits_to_keep=at, use_cache=False).logits[0]
-    total = functional.cross_entropy(logits.float(), targets[at], reduction="sum")
+    spare = -at.numel() % packing.MULTIPLE
+    logits = model(**inputs, logits_to_keep=functional.pad(at, (0, spare)), use_cache=False).logits[0]
+    wanted = functional.pad(targets[at], (0, spare), value=IGNORED)
+    total = functional.cross_entropy(logits.float(), wanted, reduction="sum", ignore_index=IGNORED)
     return total / (divisor if divisor is not None else max(1, at.numel()))
 
 
