@@ -31,7 +31,7 @@ from finetune import checkpoints, memory, packing, run
 from finetune.config import FinetuneSettings
 from finetune.dataset import IGNORED, Sample, Split
 from finetune.held_out import HeldOut
-from finetune.model import optimizer
+from finetune.model import choose_dtype, optimizer
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -163,7 +163,8 @@ def arguments(settings: FinetuneSettings) -> TrainingArguments:
         seed=settings.seed,
         data_seed=settings.seed,
         use_cpu=not cuda,
-        bf16=cuda and settings.dtype != "float32",
+        # The LoRA matrices stay in float32 and are multiplied in bfloat16, like the base.
+        bf16=choose_dtype(settings) == torch.bfloat16,
         fsdp=settings.fsdp or None,
         logging_steps=settings.logging_steps,
         eval_strategy="steps" if settings.watched else "no",
