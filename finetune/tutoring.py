@@ -150,7 +150,8 @@ class _Shelf:
         quotes = [_plain(s["quote"]) for s in answer]
         scores = self._lexical.scores(question)
         found = []
-        for i in np.argsort(-scores)[:60]:
+        # Equal scores come in the order of the notes, on any CPU.
+        for i in np.argsort(-np.round(scores, 3), kind="stable")[:60]:
             if scores[i] <= 0:
                 break
             chunk = self.chunks[i]
