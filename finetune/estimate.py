@@ -86,7 +86,8 @@ def _sample_of(groups: Sequence[Sequence[Sample]], per_step: int, share: float) 
     """
     longest = sorted(groups, key=lambda group: -sum(map(len, group)))[:per_step]
     rest = sorted(groups, key=lambda group: -sum(s.trained for s in group))
-    met = rest[int(1 / share) - 1 :: max(1, int(1 / share))]
+    apart = int(1 / share)
+    met = rest[apart - 1 :: apart]
     return [s for group in [*longest, *(g for g in met if g not in longest)][: STEPS * per_step] for s in group]
 
 

@@ -34,8 +34,12 @@ def rotated(
     client: ChatClient, n: int, prompt: Callable[[Sequence[int]], list[Message]], rotations: int | None = None
 ) -> list[float]:
     """For each of n options the probability of its letter, averaged over rotations; `prompt` lays them out in an order."""
-    turns = each_rotation(client, n, prompt, rotations)
-    return [sum(turn[option] for turn in turns) / len(turns) for option in range(n)]
+    return averaged(each_rotation(client, n, prompt, rotations))
+
+
+def averaged(turns: Sequence[Sequence[float]]) -> list[float]:
+    """Each option's mean over rotations."""
+    return [sum(chances) / len(turns) for chances in zip(*turns, strict=True)]
 
 
 def each_rotation(

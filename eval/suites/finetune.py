@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agents.examiner.solver import each_rotation
+from agents.examiner.solver import averaged, each_rotation
 from core import files
 from core.errors import DatasetError
 from core.exam import LETTERS
@@ -95,7 +95,7 @@ def _exam(client: ChatClient, messages: Sequence[Message], case: Case) -> Row:
 
     turns = each_rotation(client, len(LETTERS), prompt)
     right = LETTERS.index(case["letter"])
-    mean = [sum(turn[i] for turn in turns) / len(turns) for i in range(len(LETTERS))]
+    mean = averaged(turns)
     scores: dict[str, float | None] = {
         # One that always says the same letter likes all options alike, and knows nothing.
         "exam": float(all(mean[right] > other + 1e-6 for i, other in enumerate(mean) if i != right)),
