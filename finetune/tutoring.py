@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +27,8 @@ from agents.tools.gpu_memory import SHAPES
 from core import files
 from core.errors import DatasetError
 from core.exam import LETTERS
-from core.types import Chunk, Hit, Message, wire
+from core.types import Chunk, Message, wire
+from finetune.forms import EXAM, exam_prompt, grounded, source_blocks
 from rag import prompts
 from rag.chunking import chunk_document
 from rag.config import ChunkSettings, LexicalSettings
@@ -36,17 +36,9 @@ from rag.documents import load_sources
 from rag.lexical import Lexical
 
 SPLITS = ("train", "validation", "test")
-EXAM = (
-    "You are a study tutor for NVIDIA's NCA-GENL exam. Reply with the letter of the right option first, then say why "
-    "in one to three sentences."
-)
 _CHUNKS = ChunkSettings(chunk_chars=600, overlap_chars=0)
-REFUSED = {
-    "train": 0.5,
-    "validation": 0.75,
-    "test": 0.75,
-}  # share of questions asked again over sources without the answer
-_OPTIONS = re.compile("^" + "\n".join(rf"{letter}\) .*" for letter in LETTERS) + "$", re.MULTILINE)
+# Share of questions asked again over sources without the answer.
+REFUSED = {"train": 0.5, "validation": 0.75, "test": 0.75}
 _HELD = 0.5  # a source that holds this share of an answer's stems may hold the answer
 
 
@@ -194,12 +186,12 @@ def _question(
     # same and an answer's is one of many, so at equal parts the likeliest first word is nearly always a refusal.
     names = (name, f"{name}-b") if note.split == "train" else (name,)
     for its_name, (sources, text, gold) in zip(names, _answered(question, answer, note, shelf, draw), strict=False):
-        yield _row(its_name, "grounded", note, _grounded(question, sources), text) | {"gold": gold}
+        yield _row(its_name, "grounded", note, grounded(question, sources), text) | {"gold": gold}
     lacking = shelf.near(question, answer, note, same_note=False)
     if len(lacking) >= 2 and draw.random() < REFUSED[note.split]:
         sources = lacking[: draw.choice((2, 3, 4))]
         draw.shuffle(sources)
-        yield _row(f"{name}-refusal", "refusal", note, _grounded(question, sources), prompts.DECLINE)
+        yield _row(f"{name}-refusal", "refusal", note, grounded(question, sources), prompts.DECLINE)
 
 
 def _answered(
@@ -247,26 +239,24 @@ def _conversations(notes: Sequence[Note], shelf: _Shelf, draw: random.Random) ->
             for sources, text, gold in islice(
                 _answered(next_turn["standalone"], next_turn["answer"], note, shelf, draw), 1
             ):
-                messages = _grounded(next_turn["question"], sources, history)
+                messages = grounded(next_turn["question"], sources, history)
                 yield _row(name, "grounded", note, messages, text) | {"gold": gold}
             yield _row(
-                f"{name}-no-source", "refusal", note, _grounded(next_turn["question"], (), history), prompts.DECLINE
+                f"{name}-no-source", "refusal", note, grounded(next_turn["question"], (), history), prompts.DECLINE
             )
         number, row = draw.choice(mine)
         name = f"{note.name}#{number}-conversation-last"
         history = _earlier(draw.sample([other for other in asked if other is not row], draw.randrange(1, 5)), draw)
         for sources, text, gold in islice(_answered(row["question"], row["answer"], note, shelf, draw), 1):
-            yield _row(name, "grounded", note, _grounded(row["question"], sources, history), text) | {"gold": gold}
+            yield _row(name, "grounded", note, grounded(row["question"], sources, history), text) | {"gold": gold}
         number, row = draw.choice(mine)
         name = f"{note.name}#{number}-conversation"
         history = _earlier(draw.sample([other for other in asked if other is not row], draw.randrange(1, 5)), draw)
         lacking = shelf.near(row["question"], row["answer"], note, same_note=False)[:3]
         if len(lacking) >= 2:
-            yield _row(
-                f"{name}-refusal", "refusal", note, _grounded(row["question"], lacking, history), prompts.DECLINE
-            )
+            yield _row(f"{name}-refusal", "refusal", note, grounded(row["question"], lacking, history), prompts.DECLINE)
         number, row = draw.choice(mine)
-        yield _row(f"{note.name}#{number}-no-source", "refusal", note, _grounded(row["question"], ()), prompts.DECLINE)
+        yield _row(f"{note.name}#{number}-no-source", "refusal", note, grounded(row["question"], ()), prompts.DECLINE)
 
 
 def _earlier(rows: Sequence[Mapping[str, Any]], draw: random.Random, last_answered: bool = False) -> list[Message]:
@@ -323,33 +313,6 @@ def _exam(
         asked = f"{source_blocks(sources)}\n\n{asked}"
     messages = [Message("system", EXAM), Message("user", asked)]
     return _row(name, "exam", note, messages, f"{letter}. {row['reasoning']}") | {"answer": letter}
-
-
-def exam_prompt(question: str, options: Sequence[str]) -> str:
-    """A multiple-choice question as the model reads it."""
-    lines = [f"{letter}) {option}" for letter, option in zip(LETTERS, options, strict=True)]
-    return "\n".join([f"Question: {question}", *lines, "Answer with the letter first."])
-
-
-def exam_options(prompt: str) -> tuple[str, list[str], str]:
-    """An exam prompt taken apart: what stands before its options, the options, what stands after. DatasetError if it has none."""
-    found = _OPTIONS.search(prompt)
-    if found is None:
-        raise DatasetError(f"not an exam prompt: {prompt[-60:]!r}")
-    return prompt[: found.start()], [line[3:] for line in found[0].split("\n")], prompt[found.end() :]
-
-
-def source_blocks(chunks: Sequence[Chunk]) -> str:
-    """Numbered sources, exactly as in the answering prompt."""
-    return prompts.blocks(_hits(chunks), 1000)
-
-
-def _grounded(question: str, chunks: Sequence[Chunk], history: Sequence[Message] = ()) -> list[Message]:
-    return prompts.grounded(question, _hits(chunks), history, 1000)
-
-
-def _hits(chunks: Sequence[Chunk]) -> list[Hit]:
-    return [Hit(chunk, 0.0, rank, "given") for rank, chunk in enumerate(chunks, 1)]
 
 
 def _row(name: str, kind: str, note: Note, messages: Sequence[Message], reply: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from core.types import Message
 from eval.metrics import ece
 from eval.suite import Bench, Case, Metric, Row, Suite, metric
 from eval.suites import bank
-from finetune.tutoring import EXAM, exam_prompt, source_blocks
+from finetune.forms import EXAM, exam_prompt, source_blocks
 
 SOURCES = 3
 

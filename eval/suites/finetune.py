@@ -17,8 +17,8 @@ from core.paths import ROOT
 from core.types import Chunk, Hit, Message, wire
 from eval.metrics import f1, precision, ratio, recall
 from eval.suite import Bench, Case, Metric, Row, Suite
+from finetune.forms import exam_options, option_lines
 from finetune.metrics import cited
-from finetune.tutoring import exam_options
 from rag import prompts
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ def _exam(client: ChatClient, messages: Sequence[Message], case: Case) -> Row:
     before, options, after = exam_options(messages[-1].content)
 
     def prompt(order: Sequence[int]) -> list[Message]:
-        lines = [f"{letter}) {options[i]}" for letter, i in zip(LETTERS, order, strict=True)]
-        return [*messages[:-1], Message("user", before + "\n".join(lines) + after)]
+        return [*messages[:-1], Message("user", before + option_lines([options[i] for i in order]) + after)]
 
     turns = each_rotation(client, len(LETTERS), prompt)
     right = LETTERS.index(case["letter"])
