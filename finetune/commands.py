@@ -18,8 +18,9 @@ def train(config: str, overrides: Sequence[str], dry_run: bool) -> None:
     settings = load(FinetuneSettings, find_config(config), overrides)
     for line in unservable(settings):
         print(f"note: {line}", file=sys.stderr)
-    _bound_kernel_caches()
     from finetune import dataset, memory, run
+
+    memory.bound()
     from finetune.model import base_folder, load_tokenizer
 
     # The quick before the slow: a missing file or model is said before any library is imported.
@@ -126,17 +127,6 @@ def _quiet() -> None:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     warnings.filterwarnings("ignore", module=r"(peft|torch|mlflow|transformers)\.")
-
-
-def _bound_kernel_caches() -> None:
-    """Before torch is imported: oneDNN, which multiplies bfloat16 on a CPU, keeps code for every shape it has met.
-
-    Rows of ever new lengths cost 50 MiB a step without this, and a run over long enough any memory.
-    """
-    import os
-
-    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # oneDNN's own, and torch's before it
-        os.environ.setdefault(cache, "32")
 
 
 def _track(folder: Path) -> None:
