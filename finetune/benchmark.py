@@ -45,7 +45,6 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=Path("data/sft/train.jsonl"))
     parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=8, help="samples a step; TRL's default is 8")
     parser.add_argument("--max-length", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--four-bit", action="store_true", help="QLoRA: the base in NF4, for all contenders")
@@ -85,9 +84,11 @@ def _in_process(name: str) -> dict[str, float]:
 def _one(args: argparse.Namespace) -> dict[str, float]:
     from finetune import commands, dataset, memory
     from finetune.config import FinetuneSettings
-    from finetune.model import base_folder, load_tokenizer
+    from finetune.model import base_folder, choose_dtype, load_tokenizer
 
     commands._quiet()
+    if args.one == "ours":
+        memory.bound()  # as the command does
     settings = FinetuneSettings(
         model_name_or_path=args.model, datasets=(args.data,), val_size=0, max_samples=args.samples,
         max_length=args.max_length, per_device_train_batch_size=1, report_to=(), load_best_model_at_end=False,
@@ -104,7 +105,7 @@ def _one(args: argparse.Namespace) -> dict[str, float]:
     )
     return {
         "tokens_per_s": round(supervised / seconds, 2),
-        "mfu": round(4 * _parameters(folder) * tokens / seconds / _peak(), 4),
+        "mfu": round(4 * _parameters(folder) * tokens / seconds / _peak(choose_dtype(settings)), 4),
         "peak_gib": round(memory.peak() / 2**30, 2),
     }
 
@@ -119,8 +120,8 @@ def _parameters(folder: Path) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _peak() -> float:
-    """The device's peak FLOP/s: a data sheet's, or that of a large matrix product measured here."""
+def _peak(dtype: torch.dtype) -> float:
+    """The device's peak FLOP/s: a data sheet's, or that of a large matrix product measured here in the dtype of training."""
     import torch
 
     if torch.cuda.is_available():
@@ -128,8 +129,7 @@ def _peak() -> float:
         for key, value in PEAKS.items():
             if key in name:
                 return value
-        return _matmul_flops(torch.bfloat16)
-    return _matmul_flops(torch.float32)
+    return _matmul_flops(dtype)
 
 
 def _matmul_flops(dtype: torch.dtype, windows: int = 5, seconds: float = 0.2) -> float:

@@ -13,7 +13,7 @@ from core.paths import ROOT
 def test_all_contenders_are_measured(chat_model: Path, rows: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "finetune.benchmark", "--model", str(chat_model), "--random", "toy", "--data", str(rows),
-         "--samples", "8", "--batch", "4", "--max-length", "128", "--rounds", "1"],
+         "--samples", "8", "--max-length", "128", "--rounds", "1"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
