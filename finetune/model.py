@@ -91,6 +91,8 @@ def attach(model: PreTrainedModel, settings: FinetuneSettings) -> PeftModel:
     from peft import LoraConfig, get_peft_model
     from peft.utils.other import prepare_model_for_kbit_training
 
+    from finetune.lora import fuse
+
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
@@ -109,12 +111,15 @@ def attach(model: PreTrainedModel, settings: FinetuneSettings) -> PeftModel:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, config)
+        made = get_peft_model(model, config)
     except ValueError as error:
         linear = sorted(
             {name.rsplit(".", 1)[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
         )
         raise ConfigError(f"lora_target_modules: {error}. Linear modules of this base: {', '.join(linear)}") from None
+    if not settings.fsdp:
+        fuse(made)
+    return made
 
 
 def optimizer(model: PeftModel, settings: FinetuneSettings) -> torch.optim.Optimizer | None:
