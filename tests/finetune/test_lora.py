@@ -30,7 +30,7 @@ class _Two(torch.nn.Module):
 def _pair(model: torch.nn.Module, rank: int = 4, **changed: Any) -> tuple[Any, Any, int]:
     """peft's model, the same with fused layers, and how many layers were fused."""
     config = LoraConfig(r=rank, lora_alpha=3, target_modules=["first", "second"], lora_bias=False, **changed)
-    plain = get_peft_model(model, config)  # type: ignore[arg-type]
+    plain = get_peft_model(model, config)
     for name, parameter in plain.named_parameters():
         if "lora_B" in name:  # zeros at the start, behind which mistakes would hide
             torch.nn.init.normal_(parameter)
@@ -42,7 +42,7 @@ def _outcome(model: Any, x: torch.Tensor) -> list[torch.Tensor]:
     x = x.clone().requires_grad_()
     out = model(x)
     out.float().square().sum().backward()
-    return [out.detach(), x.grad, *(p.grad for p in model.parameters() if p.requires_grad)]  # type: ignore[list-item]
+    return [out.detach(), x.grad, *(p.grad for p in model.parameters() if p.requires_grad)]
 
 
 @settings(max_examples=25, deadline=None)
