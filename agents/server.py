@@ -162,7 +162,7 @@ async def _whole(events: Iterator[Any], request: Request, cancel: threading.Even
     def work() -> None:
         try:
             found.extend(event.answer for event in events if isinstance(event, Finished))
-        except GenlError as error:  # kept: what leaves a task group comes out wrapped, and differently by Python version
+        except GenlError as error:  # kept: a task group would wrap it, each Python version in its own way
             failed.append(error)
 
     async def watch(scope: anyio.CancelScope) -> None:
