@@ -2,7 +2,7 @@
 
 What autograd keeps, what an allocator leaves as holes and what a library's buffers take follow no formula that holds from
 one version or machine to the next. So the run is rehearsed instead: the same command trains a base of the same shape and
-random weights for a few steps, over the largest rows and some of all lengths. Of a large base only a few layers are
+random weights for a few steps, over the longest rows and those of most supervised tokens. Of a large base only a few layers are
 rehearsed: memory and time grow by the layer, and two depths give the rest.
 """
 
@@ -34,7 +34,7 @@ STEPS = 8
 WHOLE = 10**9  # parameters up to which a base is rehearsed at full depth
 _DEPTHS = (4, 10)
 # Growth of a CPU's heap after the rehearsed steps, beyond what loading took: 1.07 to 1.13 in lora.yaml and qlora.yaml.
-HOLES = 1.08
+_HOLES = 1.08
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def estimate(settings: FinetuneSettings, folder: Path, tokenizer: PreTrainedToke
     loading, *working, step = (_at(layers, depths, figures) for figures in zip(*seen, strict=True))
     peak = max(loading, *working)
     if steps > STEPS and not torch.cuda.is_available():
-        peak += (HOLES - 1) * (peak - loading)
+        peak += (_HOLES - 1) * (peak - loading)
     return Estimate(parameters, trainable, len(rows), steps, tokens, supervised, int(peak), step * steps)
 
 

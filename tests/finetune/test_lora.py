@@ -61,7 +61,7 @@ def test_values_and_gradients_are_pefts(
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_under_autocast_it_is_nearer_to_float32_than_peft() -> None:
+def test_under_autocast_it_is_as_near_to_float32_as_peft() -> None:
     torch.manual_seed(0)
     plain, fused, _ = _pair(_Two((64, 128, 64), bias=True))
     x = torch.randn(4, 16, 64)
