@@ -108,7 +108,7 @@ def lora(base: Path, folder: Path, seed: int, rank: int = 8) -> Path:
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "lora_B" in name:
+            if "lora_" in name:  # A as well: peft draws it from torch's own generator
                 weight.copy_(torch.randn(weight.shape, generator=draw) * 0.05)
     model.save_pretrained(folder)
     return folder
