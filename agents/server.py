@@ -211,7 +211,7 @@ async def _events(events: Iterator[Any], asked: ChatRequest, made: str, cancel: 
     yield "data: [DONE]\n\n"
 
 
-def _http(error: BaseException) -> Refused:
+def _http(error: GenlError) -> Refused:
     message = " ".join(str(error).split())
     if isinstance(error, AgentError):
         return Refused(400, "invalid_request_error", message)

@@ -2,8 +2,8 @@
 
 What autograd keeps, what an allocator leaves as holes and what a library's buffers take follow no formula that holds from
 one version or machine to the next. So the run is rehearsed instead: the same command trains a base of the same shape and
-random weights for a few steps, over the longest rows and those of most supervised tokens. Of a large base only a few layers are
-rehearsed: memory and time grow by the layer, and two depths give the rest.
+random weights for a few steps, over the longest rows and those of most supervised tokens. Of a large base only a few
+layers are rehearsed: memory and time grow by the layer, and two depths give the rest.
 """
 
 from __future__ import annotations
