@@ -46,8 +46,8 @@ class AgentSettings(Settings):
     verify: bool = False  # ask the model of every citation whether its passage supports the sentence
     verify_at: float = Field(0.5, ge=0, le=1)  # probability under which a citation is struck
     always_decide: bool = False  # ask the model also for what a plain question needs: a search
-    guard_examples: Path | None = ROOT / "data" / "guard" / "examples.jsonl"
-    guard_cache: Path = Field(default_factory=lambda: var_dir() / "guard.npz")
+    intent_examples: Path | None = ROOT / "data" / "intents" / "examples.jsonl"
+    intent_cache: Path = Field(default_factory=lambda: var_dir() / "intents.npz")
     otlp_endpoint: str = ""
     api_keys: tuple[str, ...] = ()
     requests_per_minute: int = Field(30, ge=1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents import toolbox
+from agents.parts import split
 from agents.tools.gpu_memory import SHAPES
 from agents.tools.quiz import chosen_letters
 from core.types import Message
@@ -20,24 +21,27 @@ if TYPE_CHECKING:
 PROMPTS = Path(__file__).parent / "prompts"
 MAX_TOKENS = 200
 _MAX_STRING = 300
+WELCOME = "You are welcome! What shall we look at next?"
+NOTED = "Noted, I will keep that in mind. Ask me about any subject of NCA-GENL, or say “quiz me”."
 HELLO = "Hello! Ask me about any subject of NCA-GENL, say “quiz me”, or ask for a study plan."
 
-_GREETING = re.compile(
-    r"\W*(?:(?:hi|hello|hey|good (?:morning|afternoon|evening)|thanks?|thank you|thx|ok(?:ay)?|great|cool|bye|goodbye|got it|"
-    r"so much|a lot|very much|there|tutor|again|and|that helped|perfect|nice)\W*)+", re.IGNORECASE
-)  # fmt: skip
-_QUIZ = re.compile(
-    r"\b(?:quiz|test|drill) me\b|\b(?:give|ask|try) me\b[^.?!]{0,25}\b(?:practice|quiz|exam-style|mock|sample|test)? ?question\b|"
-    r"\b(?:another|next|one more) (?:practice |quiz )?question\b|\bpractice question\b", re.IGNORECASE
-)  # fmt: skip
+_THANKS = re.compile(r"\b(?:thanks?|thank you|thx|cheers|helped|perfect|great)\b", re.IGNORECASE)
 _TOPIC = re.compile(
-    r"\b(?:on|about|regarding|covering|for|from|in)\s+(.{2,80}?)(?:[.?!,;]|\bplease\b|$)", re.IGNORECASE
+    r"\b(?:on|about|regarding|covering|with|of|from|in)\s+(?!me\b|my\b|the exam\b|mind\b)(.{2,80}?)(?:[.?!,;:]|\bplease\b|\bpls\b|$)",
+    re.IGNORECASE,
 )
-_PROGRESS = re.compile(
-    r"\b(?:my|how am i|how'?s my|show)\b[^.?!]{0,25}\b(?:progress|results|score|scores|stats|doing so far)\b|\bhow am i doing\b", re.IGNORECASE
-)  # fmt: skip
-_PLAN = re.compile(
-    r"\b(?:study|revision|learning) (?:plan|schedule|week)\b|\bplan (?:my|a|the) (?:study|week|revision|days)\b",
+_QUIZ_WORDS = re.compile(
+    r"(?:a|an|the|me|my|i|you|us|we|it|to|for|and|then|of|on|so|if|do|did|let|lets|let's|can|could|would|will|want|like|please|pls|"
+    r"plz|just|now|again|one|two|three|four|five|ten|some|few|quick|quickly|give|gimme|ask|try|test|tested|quiz+|drill|check|"
+    r"examine|hit|pick|draw|write|make|get|have|practi[sc]e|practi[sc]ing|practi[sc]al|questions?|question's|mcq|mcqs|quizzes|"
+    r"exam|exam-style|mock|sample|style|flashcard|flashcard-style|multiple|choice|options?|easy|hard|harder|tricky|tough|medium|"
+    r"difficult|difficulty|another|next|more|new|different|any|anything|random|topic|subject|other|time|at|know|knowledge|what|"
+    r"whether|see|how|i'd|i'm|i've|ready|ok|okay|sure|yes|hi|hello|hey|tutor|be|is|with|from|about|up)",
+    re.IGNORECASE,
+)
+_BACK = re.compile(
+    r"\b(?:same|that|this|it|those|again|told|said|mentioned|(?:always|keep|kept) \w+|my weak\w*|weakest|what i|where i|"
+    r"i (?:always|keep|mix|confuse|struggle|get))\b",
     re.IGNORECASE,
 )
 _ASKS = re.compile(r"(?:what|why|how|when|where|which|who|does|do|is|are|can|explain|define|describe)\b", re.IGNORECASE)
@@ -56,10 +60,12 @@ _PURPOSES = {
 }
 _BITS = re.compile(r"\b(4|8|16|32)[ -]?bits?\b|\b(?:int|fp|bf)(4|8|16|32)\b", re.IGNORECASE)
 _CONTEXT = re.compile(r"\b(\d[\d,]*)\s?(k)?[ -]tokens?\b", re.IGNORECASE)
-_NUMBER = re.compile(r"(?<![A-Za-z_])\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(r"(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][+-]?\d+)?|(?<!\w)\.\d+")
+_NO_DATA = {9.0, 10.0, 100.0, 1000.0, 1024.0, 1e6, 1e9, 1e12}  # of "10^9 bytes", "in 100", "1,024 bytes"
+_SCALES = (1.0, 1e-3, 1e-2, 100.0, 1e3, 1e6, 1e9, 1e12)
 _CONSTANTS = {0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 60.0, 100.0, 365.0, 1000.0, 1024.0, 3600.0, 1e6, 1e9, 1e12}  # fmt: skip
 _DAYS = re.compile(r"\b(\d{1,2}|one|two|three|four|five|six|seven|ten)[ -]*(day|week)s?\b", re.IGNORECASE)
-_WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "ten": 10}
+_WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +87,40 @@ def plain_question(message: str) -> bool:
     return asks and len(text) <= 200 and text.count("?") <= 1 and _NEEDS_MORE.search(text) is None
 
 
-def command(message: str, open_question: bool) -> Call | str | None:
-    """A call that a message asks for in so many words, a reply to a greeting, or None where a model must decide."""
+def command(message: str, open_question: bool, intent: str) -> Call | str | None:
+    """A call that a message asks for by its words or its intent, a reply to a greeting, or None where that is not settled yet."""
     text = message.strip()
-    if open_question and len(text) <= 60 and not text.endswith("?") and chosen_letters(text, 5):
+    letter = len(text) <= 60 and (not text.endswith("?") or len(text) <= 3) and chosen_letters(text, 5)
+    if open_question and letter:
         return Call("grade_answer", {"letters": text})
-    if len(text) <= 80 and _GREETING.fullmatch(text):
-        return HELLO
-    if quiz := _QUIZ.search(text):
-        topic = _TOPIC.search(text[quiz.end() :])
-        return Call("make_quiz", {"topic": topic[1].strip() if topic else ""})
+    if intent == "smalltalk" and len(text) <= 80 and "?" not in text:
+        return WELCOME if _THANKS.search(text) else HELLO
     memory = _memory(text)
     if memory is not None:
         return memory
-    if _PLAN.search(text):
+    if intent == "plan":
         return Call("study_plan", {"days": _days(text)})
-    if _PROGRESS.search(text):
+    if intent == "progress":
         return Call("show_progress")
     return None
+
+
+def tells(message: str, intent: str) -> bool:
+    """Whether a message only tells something about the learner."""
+    return intent == "tell" and "?" not in message and len(message) <= _MAX_STRING
+
+
+def quiz_topic(message: str) -> str:
+    """The subject that a request for a practice question names; empty for any."""
+    named = _TOPIC.search(message)
+    if named:
+        return named[1].strip()
+    return " ".join(word for word in re.findall(r"[\w/+.-]+", message) if not _QUIZ_WORDS.fullmatch(word)).strip(". ")
+
+
+def points_back(message: str) -> bool:
+    """Whether a request for a question names its subject by something said before."""
+    return _BACK.search(message) is not None
 
 
 def _memory(text: str) -> Call | None:
@@ -107,7 +129,7 @@ def _memory(text: str) -> Call | None:
     model = next((name for name in SHAPES if name in low), "")
     size = _SIZE.search(text)
     purpose = next((name for name, words in _PURPOSES.items() if words.search(text)), "")
-    if not (model or size) or not purpose or not _GPU.search(text) or text.count("?") > 1:
+    if not (model or size) or not purpose or not _GPU.search(text) or len(split(text, 2)) > 1:
         return None
     arguments: dict[str, Any] = {"purpose": purpose}
     if model:
@@ -121,18 +143,35 @@ def _memory(text: str) -> Call | None:
     return Call("gpu_memory", arguments)
 
 
-def groundless(call: Call, said: str) -> str:
+def groundless(expression: str, said: str) -> str:
     """The first number of a sum that the learner never gave and that is no usual constant; empty where there is none."""
-    if call.tool != "calculate":
-        return ""
-    given = {float(n.replace(",", "")) for n in _NUMBER.findall(said)}
-    found: str
-    for found in _NUMBER.findall(str(call.arguments.get("expression", ""))):
-        value = float(found.replace(",", ""))
-        scaled = any(abs(value - g * s) <= 1e-9 * abs(value) for g in given for s in (1, 0.01, 1e3, 1e6, 1e9, 1e12))
-        if value not in _CONSTANTS and not scaled:
-            return found
+    given = _given(said)
+    for number in _NUMBER.findall(expression):
+        value = _float(number)
+        if value not in _CONSTANTS and not any(_same(value, g) for g in given):
+            return str(number)
     return ""
+
+
+def unused(expression: str, problem: str) -> list[str]:
+    """The numbers of a problem that a sum leaves out, usual constants apart."""
+    taken = [_float(n) for n in _NUMBER.findall(expression)]
+    numbers = dict.fromkeys(_NUMBER.findall(problem))
+    return [n for n in numbers if not any(_same(t, _float(n)) for t in taken) and _float(n) not in _NO_DATA]
+
+
+def _given(said: str) -> set[float]:
+    words = {float(n) for word, n in _WORDS.items() if re.search(rf"\b{word}\b", said, re.IGNORECASE)}
+    return words | {_float(n) for n in _NUMBER.findall(said)}
+
+
+def _float(number: str) -> float:
+    return float(number.replace(",", ""))
+
+
+def _same(value: float, given: float) -> bool:
+    """Whether a value is a given one, in per cent or with a prefix (kilo, million …) perhaps."""
+    return any(abs(value - given * scale) <= 1e-9 * abs(value) for scale in _SCALES)
 
 
 def instructions(name: str) -> str:

@@ -15,12 +15,13 @@ from langgraph.runtime import Runtime  # read by LangGraph from the nodes' annot
 
 from agents import decide, researcher, toolbox, verifier
 from agents.errors import ToolError
+from agents.parts import merged, split
 from agents.run import LimitReached, Run
 from agents.tools.finding import Finding
 from core.errors import ServingError
 from core.types import Answer, Chunk, Document, Hit, Message, RefusalReason
 from rag import prompts
-from rag.answering import Done, Retrieved, Stage, refusal
+from rag.answering import Done, Retrieved, Stage, Token, refusal
 from rag.documents import document
 
 if TYPE_CHECKING:
@@ -30,14 +31,24 @@ if TYPE_CHECKING:
 _SOURCES = 6  # passages of one answer at most
 _HISTORY = 6  # messages that a follow-up is made standalone with
 _EVIDENCE = 60
+_TOLD = 20
+_TOPIC_SCHEMA = {
+    "type": "object",
+    "properties": {"topic": {"type": "string", "maxLength": 80}},
+    "required": ["topic"],
+    "additionalProperties": False,
+}
 LIMIT_REPLY = "I stopped at the bound set for one answer before I had one, so I would rather not guess. {why}."
 
 
 class State(TypedDict, total=False):
-    """What a thread keeps: its last messages, the summary of earlier ones, the spans cited (document:start-end), the open question."""
+    """What a thread keeps: its last messages, the summary of earlier ones, what the learner told of themself word for word,
+    the spans cited (document:start-end), the open question and the subject of the last one."""
 
     messages: list[dict[str, str]]
     summary: str
+    told: list[str]
+    quiz_topic: str
     evidence: list[str]
     open_question: str
     question: str
@@ -72,11 +83,18 @@ def _guard(state: State, runtime: Runtime[Run]) -> State:
         span.detail["route"] = verdict.route
     if verdict.route != "answer":
         return {"answer": _said(state, run, verdict.reply, "guarded")}
-    found = decide.command(state["question"], bool(state.get("open_question")))
+    run.intent = verdict.intent
+    found = decide.command(state["question"], bool(state.get("open_question")), run.intent)
     if isinstance(found, str):
         return {"answer": _said(state, run, found)}
     if found is not None:
         run.waiting.append(found)
+    elif decide.tells(state["question"], run.intent):
+        return {"answer": _said(state, run, decide.NOTED), "told": [*state.get("told", []), state["question"]][-_TOLD:]}
+    elif run.intent == "recall" and run.desk.conversation:
+        run.waiting.append(decide.Call("recall_conversation"))
+    elif run.intent == "quiz":
+        run.waiting.append(decide.Call("make_quiz", {"topic": _quiz_topic(state, run)}))
     return {"query": state["question"]}
 
 
@@ -91,14 +109,21 @@ def _condense(state: State, runtime: Runtime[Run]) -> State:
     if run.waiting or not history or not _refers_back(question):
         return {"query": question}
     runtime.stream_writer(Stage("condense", 0.0))
+    return {"query": _standalone(state, run)}
+
+
+def _standalone(state: State, run: Run) -> str:
+    """The message as a question that stands alone, by the model; what the learner told of themself counts as said."""
+    question, history = state["question"], _history(state)
+    told = [Message("user", text) for text in state.get("told", []) if all(text != m.content for m in history)]
     run.client.purpose = "condense"
     with run.trace.span("step", "condense") as span:
         try:
-            text = run.client.complete(prompts.condense(question, history), max_tokens=64, stop=["\n"]).text
+            text = run.client.complete(prompts.condense(question, [*told, *history]), max_tokens=64, stop=["\n"]).text
         except LimitReached:
             text = ""
         span.detail["query"] = query = prompts.standalone(text, question, history)
-    return {"query": query}
+    return query
 
 
 def _decide(state: State, runtime: Runtime[Run]) -> State:
@@ -106,8 +131,8 @@ def _decide(state: State, runtime: Runtime[Run]) -> State:
     run = runtime.context
     if run.waiting:
         return {}
-    if not run.always_decide and not run.trouble and decide.plain_question(state["query"]):
-        run.waiting = [decide.Call("search_notes", {"query": state["query"]})]
+    if not run.always_decide and not run.trouble and (settled := _settled(state["query"], run)):
+        run.waiting = settled
         return {}
     runtime.stream_writer(Stage("decide", 0.0))
     run.client.purpose = "decide"
@@ -123,12 +148,58 @@ def _decide(state: State, runtime: Runtime[Run]) -> State:
                 schema=decide.schema(run.tools, most),
             )
             steps = [c for c in decide.parse(reply.text, run.tools, most) if c.key() not in run.done]
+            if [call.tool for call in steps] == ["calculate"]:
+                # The calculator is handed the problem itself: its numbers are right, a small model's formula may not be.
+                steps = [decide.Call("calculate", {"expression": asked})]
         except LimitReached as error:
             span.detail["stopped"] = str(error)
             steps = []
         run.waiting = steps or ([decide.Call("search_notes", {"query": state["query"]})] if not run.findings else [])
         span.detail["steps"] = [f"{c.tool}({dict(c.arguments)})" for c in run.waiting]
     return {}
+
+
+def _settled(query: str, run: Run) -> list[decide.Call]:
+    """The steps of a message that need no model to be known: a sum, one question, or several; else none."""
+    if run.intent == "calculation" and any(map(str.isdigit, query)):
+        return [decide.Call("calculate", {"expression": query})]
+    if run.intent in ("", "question", "gpu_memory"):
+        parts = split(query, run.limits.plan_steps)
+        if len(parts) > 1:
+            run.parts = parts
+            before = ["", *(part.text for part in parts)]
+            return [
+                decide.Call("search_notes", {"query": f"{before[n]} {part.text}" if part.leans else part.text})
+                for n, part in enumerate(parts)
+            ]
+    return [decide.Call("search_notes", {"query": query})] if decide.plain_question(query) else []
+
+
+def _quiz_topic(state: State, run: Run) -> str:
+    """The subject of the question asked for; where the message points back, the last one's or what the conversation says."""
+    question = state["question"]
+    topic = decide.quiz_topic(question)
+    if not decide.points_back(question) and topic:
+        return topic
+    last = state.get("quiz_topic", "")
+    if last and (not topic or re.search(r"\b(?:same|again|that|it)\b", question, re.IGNORECASE)):
+        return last
+    if not decide.points_back(question) or not run.desk.conversation:
+        return topic
+    run.client.purpose = "topic"
+    with run.trace.span("step", "topic") as span:
+        try:
+            asked = f"Conversation:\n{run.desk.conversation[-3000:]}\n\nLast message: {question}"
+            reply = run.client.complete(
+                [Message("system", decide.instructions("topic")), Message("user", asked)],
+                max_tokens=60,
+                schema=_TOPIC_SCHEMA,
+            )
+            topic = str(decide.json_object(reply.text).get("topic", "")).strip() or topic
+        except LimitReached:
+            pass
+        span.detail["topic"] = topic
+    return topic
 
 
 def _act(state: State, runtime: Runtime[Run]) -> State:
@@ -141,7 +212,10 @@ def _act(state: State, runtime: Runtime[Run]) -> State:
     with run.trace.span("tool", call.tool, arguments=dict(call.arguments)) as span:
         try:
             run.take(call)
-            if number := decide.groundless(call, f"{state['question']} {state['query']} {run.desk.conversation}"):
+            said = f"{state['question']} {state['query']} {run.desk.conversation}"
+            if call.tool == "calculate" and (
+                number := decide.groundless(str(call.arguments.get("expression", "")), said)
+            ):
                 raise ToolError(f"{number} is no number of the learner's message. Use theirs, or search the notes")
             found = toolbox.call(run.tools, call.tool, call.arguments)
         except (ToolError, LimitReached) as error:
@@ -151,7 +225,7 @@ def _act(state: State, runtime: Runtime[Run]) -> State:
         span.detail["result"] = found.text[:1000]
     _keep(runtime, found)
     if found.question_id:
-        return {"open_question": found.question_id}
+        return {"open_question": found.question_id, "quiz_topic": str(call.arguments.get("topic", ""))}
     if call.tool == "grade_answer":
         return {"open_question": ""}
     return {}
@@ -187,6 +261,8 @@ def _answer(state: State, runtime: Runtime[Run]) -> State:
         return {"answer": _said(state, run, "\n\n".join(f.text for f in finals))}
     if not run.findings:
         _keep(runtime, toolbox.call(run.tools, "search_notes", {"query": state["query"]}))
+    if run.parts and len(run.parts) == len(run.findings) and all(f.hits for f in run.findings):
+        return {"answer": _by_parts(state, runtime)}
     hits, run.documents = _sources(run)
     run.client.purpose = "answer"
     with run.trace.span("step", "answer", sources=[h.chunk.doc_id for h in hits]) as span:
@@ -205,10 +281,52 @@ def _answer(state: State, runtime: Runtime[Run]) -> State:
     raise AssertionError("an answer ended without Done")
 
 
+def _by_parts(state: State, runtime: Runtime[Run]) -> Answer:
+    """Each question of the message answered over its own passages; one that leans on those before sees what they cited."""
+    run = runtime.context
+    answers: list[Answer] = []
+    parts, run.parts = run.parts, ()
+    run.client.purpose = "answer"
+    for part, found in zip(parts, run.findings, strict=True):
+        cited = [a.sources[c.source - 1] for a in answers for c in a.citations] if part.leans else []
+        hits = list({hit.chunk.chunk_id: hit for hit in [*cited[:2], *found.hits]}.values())
+        question = part.text
+        if part.leans:
+            told = [f"“{p.text}” {a.text}" for p, a in zip(parts, answers, strict=False) if not a.refused]
+            question = (
+                f"{part.text}\n(The learner asked before, and knows already: {' '.join(told)})"
+                if told
+                else (f"{part.text}\n(The learner asked before: “{parts[0].text}”)")
+            )
+        if answers:
+            runtime.stream_writer(Token("\n\n"))
+        with run.trace.span("step", "answer part", question=part.text) as span:
+            try:
+                for event in run.answerer.over(
+                    question, hits[: run.answerer.settings.sources], run.documents, cancel=run.cancel
+                ):
+                    if isinstance(event, Done):
+                        answers.append(event.answer)
+                        span.detail["refused"] = event.answer.refused
+                    else:
+                        runtime.stream_writer(event)
+            except LimitReached as error:
+                span.detail["stopped"] = str(error)
+                break
+        if run.cancel.is_set():
+            break
+    if not answers:
+        return _said(state, run, LIMIT_REPLY.format(why="No part was answered in time"), "limit")
+    return merged(state["query"], parts[: len(answers)], answers)
+
+
 def _after_answer(state: State, runtime: Runtime[Run]) -> str:
     run, answer = runtime.context, state["answer"]
     retry = answer.refused and answer.reason in ("model_declined", "not_in_sources") and not run.cancel.is_set()
-    return "research_again" if retry and run.searched and researcher.may_rewrite(run.desk) else "verify"
+    # What was said before may name the subject of a question to the notes: "how big is the GPU I told you of?"
+    unsearched = run.intent == "recall" and not run.searched and run.client.calls_left >= 2
+    again = unsearched or (run.searched and researcher.may_rewrite(run.desk))
+    return "research_again" if retry and again else "verify"
 
 
 def _after_research(state: State) -> str:
@@ -218,17 +336,20 @@ def _after_research(state: State) -> str:
 def _research_again(state: State, runtime: Runtime[Run]) -> State:
     """The researcher's other query for the same question; its passages come first."""
     run = runtime.context
+    query = state["query"] if run.searched else _standalone(state, run)
     with run.trace.span("step", "research again") as span:
-        found = researcher.research(run.desk, state["query"], tried=run.searched)
+        found = researcher.research(run.desk, query, tried=run.searched)
         span.detail["found"] = found.text
     if found.hits:
         _keep(runtime, found, first=True)
-    return {"answer": None} if found.hits else {}
+    return {"answer": None, "query": query} if found.hits else {}
 
 
 def _verify(state: State, runtime: Runtime[Run]) -> State:
     """The verifier's look at every citation; an answer that loses all of them is a refusal."""
     run, answer = runtime.context, state["answer"]
+    if answer.refused and run.intent == "recall" and not run.cancel.is_set() and (said := _closest_said(state, run)):
+        return {"answer": _said(state, run, said)}
     if not answer.citations or not run.desk.settings.verify or run.cancel.is_set():
         return {}
     with run.trace.span("step", "verify") as span:
@@ -241,6 +362,19 @@ def _verify(state: State, runtime: Runtime[Run]) -> State:
             answer.question, state["query"], answer.sources, "not_in_sources", answer.timings_ms, answer.usage
         )
     return {"answer": kept}
+
+
+def _closest_said(state: State, run: Run) -> str:
+    """The learner's own words nearest to what they ask about, quoted; empty where they said nothing before."""
+    import numpy as np
+
+    told = [*state.get("told", []), *(m["content"] for m in state.get("messages", []) if m["role"] == "user")]
+    told = list(dict.fromkeys(text for text in reversed(told) if "?" not in text))  # what was said last counts
+    if not told:
+        return ""
+    vectors = run.desk.retriever.embedder.encode([state["question"], *told], tokens=False)[0]
+    nearest = np.argsort(-(vectors[1:] @ vectors[0]), kind="stable")[:2]
+    return "You told me: " + " ".join(f"“{told[n]}”" for n in sorted(nearest))
 
 
 def _remember(state: State, runtime: Runtime[Run]) -> State:

@@ -1,8 +1,8 @@
 """What the tutor does not do, decided before any model writes: by patterns, and by a small classifier over embeddings.
 
-Patterns catch the usual wordings, also in base64, ROT13 or look-alike letters. The classifier (logistic regression over
-the index's own sentence embeddings) has seen the examples in data/guard/ and catches the others; both are measured by
-the attack suite (data/eval/attacks.jsonl), which neither was made from. Injections inside notes, uploads and tool
+Patterns catch the usual wordings, also in base64, ROT13 or look-alike letters. The classifier (agents/classifier.py) has
+seen the examples in data/intents/ and catches the others; both are measured by the attack suite
+(data/eval/attacks.jsonl), which neither was made from. Injections inside notes, uploads and tool
 results need no pattern: those texts are only ever quoted as numbered sources, nothing they say can start a tool, and
 every sentence of an answer must be supported by a source.
 """
@@ -12,34 +12,28 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
-import hashlib
 import re
-import threading
 import unicodedata
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-from zipfile import BadZipFile
+from typing import Literal
 
-from agents.errors import AgentError
-from core import files
+from agents.classifier import Classifier
 
-if TYPE_CHECKING:
-    from rag.embedding import Floats
-
-    Encode = Callable[[Sequence[str]], Floats]
-
-THRESHOLD = 0.6
+THRESHOLD = 0.4  # of the three declined kinds together
+SURE = 0.6  # from which what a message asks for is taken as known
 Route = Literal["answer", "exam_dump", "prompt_leak", "harmful"]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`answer` lets the message through; every other route comes with what is said instead."""
+    """`answer` lets the message through; every other route comes with what is said instead.
+
+    `intent` is what the message asks for, by the examples' labels; empty where that is not sure.
+    """
 
     route: Route
     reply: str = ""
+    intent: str = ""
 
 
 _REPLIES: dict[Route, str] = {
@@ -109,64 +103,25 @@ _CODED = re.compile(r"\b[A-Za-z0-9+/]{24,}={0,2}")
 
 
 class Guard:
-    """Patterns, and the classifier where there is an encoder and a file of examples.
+    """Patterns, and the classifier where there is one."""
 
-    `cache` keeps the examples' vectors, which take some seconds on a CPU; `encoder` names whose vectors they are.
-    """
-
-    def __init__(
-        self, encode: Encode | None = None, examples: Path | None = None, cache: Path | None = None, encoder: str = ""
-    ) -> None:
-        self._encode, self._examples, self._cache, self._encoder = encode, examples, cache, encoder
-        self._fitting = threading.Lock()
-        self._model: Any = None
+    def __init__(self, classifier: Classifier | None = None) -> None:
+        self._classifier = classifier
 
     def check(self, message: str) -> Verdict:
-        """The verdict on a learner's message."""
+        """The verdict on a learner's message, and what it asks for where the classifier is sure."""
         by_pattern = matched(message)
         if by_pattern is not None:
             return Verdict(by_pattern, _REPLIES[by_pattern])
-        route, sure = self.classified(message)
-        return Verdict(route, _REPLIES[route]) if route != "answer" and sure >= THRESHOLD else Verdict("answer")
-
-    def classified(self, message: str) -> tuple[Route, float]:
-        """The likeliest route other than `answer`, and the probability that it is not `answer`; 0 without a classifier."""
-        if self._encode is None or self._examples is None:
-            return "answer", 0.0
-        with self._fitting:
-            if self._model is None:
-                self._model = self._fitted(self._encode, self._examples)
-        chances = dict(zip(self._model.classes_, self._model.predict_proba(self._encode([message]))[0], strict=True))
-        sure = 1.0 - float(chances.pop("answer"))
-        return max(chances, key=lambda route: chances[route]), sure
-
-    def _fitted(self, encode: Encode, examples: Path) -> Any:
-        from sklearn.linear_model import LogisticRegression
-
-        try:
-            rows = [row for _, row in files.read_jsonl(examples, AgentError)]
-            texts, routes = [str(row["text"]) for row in rows], [str(row["route"]) for row in rows]
-        except KeyError as error:
-            raise AgentError(f"{examples}: no file of guard examples ({error})") from None
-        return LogisticRegression(C=10.0, max_iter=2000).fit(self._vectors(encode, texts), routes)
-
-    def _vectors(self, encode: Encode, texts: Sequence[str]) -> Floats:
-        import numpy as np
-
-        key = hashlib.sha256("\0".join([self._encoder, *texts]).encode()).hexdigest()
-        if self._cache is not None and self._cache.exists():
-            try:
-                with np.load(self._cache, allow_pickle=False) as kept:
-                    if str(kept["key"]) == key:
-                        vectors: Floats = kept["vectors"]
-                        return vectors
-            except (OSError, ValueError, KeyError, BadZipFile):
-                pass  # a broken cache is made anew
-        made = encode(texts)
-        if self._cache is not None:
-            with files.replacing(self._cache) as draft:
-                np.savez(draft, key=np.array(key), vectors=made)
-        return made
+        if self._classifier is None:
+            return Verdict("answer")
+        chances = self._classifier.chances(message)
+        declined = {route: chances.pop(route, 0.0) for route in _REPLIES}
+        if sum(declined.values()) >= THRESHOLD:
+            route = max(declined, key=lambda each: declined[each])
+            return Verdict(route, _REPLIES[route])
+        intent = max(chances, key=lambda each: chances[each], default="")
+        return Verdict("answer", intent=intent if chances.get(intent, 0.0) >= SURE else "")
 
 
 def matched(message: str) -> Route | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from agents.config import Limits
 from agents.decide import Call
+from agents.parts import Part
 from agents.toolbox import Desk
 from agents.tools.finding import Finding
 from agents.trace import Trace
@@ -48,6 +49,8 @@ class Run:
     trouble: list[str] = field(default_factory=list)
     waiting: list[Call] = field(default_factory=list)
     searched: list[str] = field(default_factory=list)
+    intent: str = ""  # what the message asks for, where the classifier is sure
+    parts: Sequence[Part] = ()  # the questions of a message of several, one search each
     documents: dict[str, Document] = field(default_factory=dict)  # tool results that an answer may cite
 
     def take(self, call: Call) -> None:

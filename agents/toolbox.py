@@ -43,8 +43,7 @@ class Desk:
 
 def built_in(desk: Desk) -> list[BaseTool]:
     """The tutor's own tools. The first line of each docstring is what the model reads of it."""
-    from agents import researcher
-    from agents.tools import calculate as arithmetic
+    from agents import calculator, researcher
     from agents.tools import gpu_memory as memory
     from agents.tools import notes, progress, quiz, run_python
 
@@ -58,7 +57,7 @@ def built_in(desk: Desk) -> list[BaseTool]:
 
     def calculate(expression: Annotated[str, "arithmetic with units, like 7e9 * 2 B in GiB"]) -> Finding:
         """compute a number from numbers given in the message; no variables, B means bytes"""
-        return Finding(arithmetic.calculate(expression), final=True)
+        return calculator.solve(desk, expression)
 
     def gpu_memory(
         model: Annotated[str, "a model's name like llama-3-8b, or empty"] = "",

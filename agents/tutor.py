@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from agents import graph, mcp_client, toolbox, trace
+from agents import classifier, graph, mcp_client, toolbox, trace
 from agents.bank import Bank
+from agents.classifier import Classifier
 from agents.config import AgentSettings
 from agents.errors import AgentError
 from agents.guard import Guard
@@ -50,12 +51,7 @@ class Tutor:
             *toolbox.dropped_in(self.settings.tool_folders),
             *mcp_client.tools(self.settings.mcp_servers),
         ]
-        self._checks = Guard(
-            lambda texts: retriever.embedder.encode(texts, tokens=False)[0],
-            self.settings.guard_examples,
-            self.settings.guard_cache,
-            retriever.embedder.fingerprint,
-        )
+        self._checks = Guard(_classifier(self.settings, retriever))
         self._graph, self._without_thread = graph.build(self.threads.saver), graph.build(None)
         self._exporter = Exporter(self.settings.otlp_endpoint) if self.settings.otlp_endpoint else None
         self._busy: dict[str, threading.Lock] = {}
@@ -215,7 +211,19 @@ class Tutor:
             return self._busy.setdefault(key, threading.Lock())
 
 
+def _classifier(settings: AgentSettings, retriever: Retriever) -> Classifier | None:
+    if settings.intent_examples is None:
+        return None
+    examples = classifier.read(settings.intent_examples, "intent", AgentError)
+    embedder = retriever.embedder
+    return Classifier(
+        lambda texts: embedder.encode(texts, tokens=False)[0], examples, settings.intent_cache, embedder.fingerprint
+    )
+
+
 def _said(before: Mapping[str, Any]) -> str:
-    """The conversation as one text, the summary of its older part first."""
+    """The conversation as one text: the summary of its older part, what the learner told of themself, the last turns."""
     turns = [f"{'Learner' if m['role'] == 'user' else 'Tutor'}: {m['content']}" for m in before.get("messages", [])]
-    return "\n\n".join([*([before["summary"]] if before.get("summary") else []), *turns])
+    told = [f"Learner: {text}" for text in before.get("told", [])]
+    older = [text for text in told if text not in turns]  # what is still among the turns is not said twice
+    return "\n\n".join([*([before["summary"]] if before.get("summary") else []), *older, *turns])

@@ -13,7 +13,7 @@ from typing import Any
 from agents.errors import ToolError
 
 MAX_CHARS = 300
-_MAX_EXPONENT = 1000
+MAX_EXPONENT = 1000
 
 # Decimal and binary prefixes, information, time, work, money; counts have no dimension but keep their name.
 _UNITS = """
@@ -49,11 +49,11 @@ sample = []
 step = []
 layer = []
 """
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sqrt": math.sqrt, "log": math.log, "ln": math.log, "log2": math.log2, "log10": math.log10, "exp": math.exp,
     "ceil": math.ceil, "floor": math.floor, "abs": abs, "round": round, "min": min, "max": max,
 }  # fmt: skip
-_OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
+OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow,
 }  # fmt: skip
@@ -115,27 +115,27 @@ def _value(node: ast.expr, depth: int = 0) -> Any:
             return -_value(inner, depth + 1)
         case ast.UnaryOp(op=ast.UAdd(), operand=inner):
             return _value(inner, depth + 1)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _apply(_OPERATORS[type(op)], _value(left, depth + 1), _value(right, depth + 1))
-        case ast.Call(func=ast.Name(id=name), args=given, keywords=[]) if name in _FUNCTIONS and given:
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+            return _apply(OPERATORS[type(op)], _value(left, depth + 1), _value(right, depth + 1))
+        case ast.Call(func=ast.Name(id=name), args=given, keywords=[]) if name in FUNCTIONS and given:
             return _call(name, [_value(a, depth + 1) for a in given])
-    raise ToolError(f"{ast.unparse(node)!r} is not arithmetic. Known functions: {', '.join(_FUNCTIONS)}")
+    raise ToolError(f"{ast.unparse(node)!r} is not arithmetic. Known functions: {', '.join(FUNCTIONS)}")
 
 
 def _apply(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
-    if operation is operator.pow and abs(_plain(right)) > _MAX_EXPONENT:
-        raise ToolError(f"an exponent beyond {_MAX_EXPONENT}")
+    if operation is operator.pow and abs(_plain(right)) > MAX_EXPONENT:
+        raise ToolError(f"an exponent beyond {MAX_EXPONENT}")
     return _guarded(lambda: operation(left, right))
 
 
 def _call(name: str, given: list[Any]) -> Any:
     if name in ("min", "max", "abs"):
-        return _guarded(lambda: _FUNCTIONS[name](*given))
+        return _guarded(lambda: FUNCTIONS[name](*given))
     if name == "round" and len(given) == 2:
         return _guarded(lambda: round(_plain(given[0]), int(_plain(given[1]))))
     if name in ("ceil", "floor", "round") and len(given) == 1 and not isinstance(given[0], float):
-        return _guarded(lambda: given[0].__class__(float(_FUNCTIONS[name](given[0].magnitude)), given[0].units))
-    return _guarded(lambda: float(_FUNCTIONS[name](*map(_plain, given))))
+        return _guarded(lambda: given[0].__class__(float(FUNCTIONS[name](given[0].magnitude)), given[0].units))
+    return _guarded(lambda: float(FUNCTIONS[name](*map(_plain, given))))
 
 
 def _plain(value: Any) -> float:
@@ -184,18 +184,18 @@ def _registry() -> Any:
 def _shown(value: Any, target: str) -> str:
     if target:
         if target in ("%", "percent"):
-            return f"{_number(_plain(value) * 100)} %"
+            return f"{number(_plain(value) * 100)} %"
         unit = _value(_parsed("1 " + target))
         value = value if not isinstance(value, float) else _registry().Quantity(value)
         if isinstance(unit, float):
             raise ToolError(f"{target!r} is not a unit")
-        return f"{_number(_guarded(lambda: value.to(unit.units).magnitude))} {target}"
+        return f"{number(_guarded(lambda: value.to(unit.units).magnitude))} {target}"
     if isinstance(value, float):
-        return _number(value)
+        return number(value)
     if value.check("[information]**2"):
         raise ToolError("bytes times bytes: B means bytes. Write 7e9 for seven billion")
     if value.check("[power] * [time]"):
-        return f"{_number(value.to('kilowatt * hour').magnitude)} kWh"
+        return f"{number(value.to('kilowatt * hour').magnitude)} kWh"
     if value.check("[information]"):
         size = float(value.to("byte").magnitude)
         decimal = _scaled(size, 1000, ("B", "kB", "MB", "GB", "TB", "PB"))
@@ -206,17 +206,17 @@ def _shown(value: Any, target: str) -> str:
         seconds = float(value.to("second").magnitude)
         for name, length in (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0)):
             if abs(seconds) >= length:
-                return f"{_number(seconds)} s ({_number(seconds / length)} {name}s)"
-        return f"{_number(seconds)} s" if abs(seconds) >= 1 or not seconds else f"{_number(seconds * 1000)} ms"
-    return f"{_number(value.magnitude)} {value.units:~}".strip()
+                return f"{number(seconds)} s ({number(seconds / length)} {name}s)"
+        return f"{number(seconds)} s" if abs(seconds) >= 1 or not seconds else f"{number(seconds * 1000)} ms"
+    return f"{number(value.magnitude)} {value.units:~}".strip()
 
 
 def _scaled(size: float, step: int, names: tuple[str, ...]) -> str:
     power = min(len(names) - 1, int(math.log(abs(size), step) + 1e-12)) if abs(size) >= 1 else 0
-    return f"{_number(size / step**power)} {names[power]}"
+    return f"{number(size / step**power)} {names[power]}"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Six significant digits, with commas from ten thousand on."""
     if value and not 1e-4 <= abs(value) < 1e15:
         return f"{value:.6g}"

@@ -12,6 +12,11 @@ from agents.study import practice
 from agents.tools.finding import Finding
 from rag.retriever import Retriever
 
+_PLACE = re.compile(
+    r"\W*(?:(?:i think|i'd say|i would say|it'?s|maybe|probably)\W+)*(?:the )?(first|second|third|fourth|fifth)"
+    r"(?: (?:one|option|answer))?\W*",
+    re.IGNORECASE,
+)
 _ANY = {"", "any", "anything", "random", "nca-genl", "the exam", "exam", "general", "all"}
 
 
@@ -64,6 +69,9 @@ def shown(question: Question) -> str:
 def chosen_letters(text: str, options: int) -> set[int]:
     """The options a reply names: "B", "b)", "A and D", "I think it's C"; empty where it names none."""
     letters = OPTION_LETTERS[:options]
+    if place := _PLACE.fullmatch(text.strip()):
+        at = ["first", "second", "third", "fourth", "fifth"].index(place[1].lower())
+        return {at} if at < options else set()
     alone = re.findall(rf"(?<![A-Za-z'’])([{letters[0]}-{letters[-1]}])(?![A-Za-z'’])", text)
     found = {
         letters.index(letter)

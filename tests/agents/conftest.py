@@ -50,9 +50,19 @@ def settings(retriever: Retriever, tmp_path: Path) -> AgentSettings:
         threads=tmp_path / "t.sqlite",
         learners=tmp_path / "l.sqlite",
         bank=tmp_path / "bank",
-        guard_examples=None,
+        intent_examples=None,
         always_decide=True,
     )
+
+
+@pytest.fixture(scope="session")
+def understanding(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Settings of a tutor that knows what a message asks for, as the product does."""
+    return {
+        "always_decide": False,
+        "intent_examples": AgentSettings().intent_examples,
+        "intent_cache": tmp_path_factory.getbasetemp() / "intents.npz",
+    }
 
 
 @pytest.fixture

@@ -87,8 +87,8 @@ def test_keys_errors_and_rate_limits_are_openais(tutor: Make) -> None:
         assert 1 <= int(limited.value.response.headers["retry-after"]) <= 60
 
 
-def test_threads_of_one_key_are_not_anothers(tutor: Make) -> None:
-    with _served(tutor(_script(SEARCH))) as url:
+def test_threads_of_one_key_are_not_anothers(tutor: Make, understanding: dict[str, Any]) -> None:
+    with _served(tutor(_script(SEARCH), **understanding)) as url:
 
         def ask(key: str, text: str) -> str:
             client = openai.OpenAI(base_url=url, api_key=key, max_retries=0)
@@ -125,7 +125,7 @@ def test_mcps_own_client_over_stdio(tutor: Make, toy_index: Path) -> None:
             command=sys.executable,
             args=["-m", "agents", "mcp", "--index", str(toy_index), "--model", url,
                   "--set", f"bank={made.settings.bank}", "--set", f"threads={made.settings.threads}",
-                  "--set", f"learners={made.settings.learners}", "--set", "guard_examples=null"],
+                  "--set", f"learners={made.settings.learners}", "--set", "intent_examples=null"],
             cwd=ROOT,
         )  # fmt: skip
 

@@ -81,11 +81,12 @@ def test_a_plan_of_two_searches_answers_from_both(tutor: Make) -> None:
 
 
 def test_a_sum_of_numbers_nobody_gave_is_refused(tutor: Make) -> None:
-    made = tutor(_script(_steps({"tool": "calculate", "expression": "2 * 0.8 * 0.6 / (0.8 + 0.6)"})))
-    done = made.ask("How does LoRA train a model of 4096 by 4096?")
-    assert "0.68" not in done.answer.text and any(
-        "0.8 is no number" in str(span.detail.get("trouble")) for span in done.trace.spans
+    plan = _steps(
+        {"tool": "calculate", "expression": "2 * 0.8 * 0.6 / (0.8 + 0.6)"}, {"tool": "search_notes", "query": "LoRA"}
     )
+    done = tutor(_script(plan)).ask("How does LoRA train a model of 4096 by 4096?")
+    assert any("0.8 is no number" in str(span.detail.get("trouble")) for span in done.trace.spans)
+    assert done.answer.citations and "0.685714" not in done.answer.text
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_a_sum_of_numbers_nobody_gave_is_refused(tutor: Make) -> None:
     ],
 )  # fmt: skip
 def test_memory_of_a_named_model_needs_no_decision(message: str, arguments: dict[str, Any] | None) -> None:
-    found = decide.command(message, open_question=False)
+    found = decide.command(message, open_question=False, intent="")
     assert found == (decide.Call("gpu_memory", arguments) if arguments else None)
 
 
@@ -171,9 +172,10 @@ def test_an_answer_can_be_stopped_within_a_step(tutor: Make) -> None:
 
 
 def test_a_quiz_is_asked_graded_and_remembered_across_a_restart(
-    tutor: Make, retriever: Retriever, settings: AgentSettings
+    tutor: Make, retriever: Retriever, settings: AgentSettings, understanding: dict[str, Any]
 ) -> None:
-    made = tutor(_script("unused"))
+    settings = settings.model_copy(update=understanding)
+    made = tutor(_script("unused"), **understanding)
     asked = made.ask("quiz me on Triton", thread="a", learner="ada").answer
     assert "gRPC" in asked.text and "C) 8001" in asked.text
     made.close()
@@ -205,6 +207,52 @@ def test_follow_ups_are_made_standalone_and_what_was_said_can_be_asked(tutor: Ma
     doc_id, span = made.evidence("t")[0].split(":")
     start, end = map(int, span.split("-"))
     assert doc_id == "lora.md" and "two small matrices" in made.retriever.document(doc_id).text[start:end]
+
+
+def test_what_the_learner_tells_is_kept_and_quoted(tutor: Make, understanding: dict[str, Any]) -> None:
+    told = "Hi, my name is Priya and my exam is on 14 December."
+    made = tutor(_script("unused", "NOT IN SOURCES"), **understanding, turns_kept=2)
+    assert "keep that in mind" in made.ask(told, thread="t").answer.text
+    for _ in range(4):  # the turn itself goes into the summary
+        made.ask("How does LoRA train a model?", thread="t")
+    recalled = made.ask("When did I say my exam is?", thread="t")
+    assert not recalled.answer.refused and "14 December" in recalled.answer.text
+    assert "recall_conversation" in recalled.trace.tools()
+    assert any("14 December" in json.dumps(r["messages"]) for r in made.requests[-3:])  # type: ignore[attr-defined]
+
+
+def test_a_quiz_on_the_same_subject_or_on_what_was_told(tutor: Make, understanding: dict[str, Any]) -> None:
+    def script(body: dict[str, Any]) -> str:
+        if "wants a practice question" in body["messages"][0]["content"]:
+            assert "ports of Triton" in body["messages"][1]["content"]
+            return '{"topic": "Triton ports"}'
+        return "unused"
+
+    made = tutor(script, **understanding)
+    made.ask("I always get the ports of Triton wrong.", thread="t")
+    asked = made.ask("Ask me one question on the topic I said I keep failing.", thread="t")
+    assert "gRPC" in asked.answer.text and asked.trace.count("model") == 1
+    made.ask("C", thread="t")
+    again = made.ask("another one on the same topic pls", thread="t")
+    assert again.trace.tools() == ["make_quiz"] and again.trace.count("model") == 0 and "gRPC" in again.answer.text
+
+
+def test_several_questions_are_answered_one_by_one(tutor: Make, understanding: dict[str, Any]) -> None:
+    def script(body: dict[str, Any]) -> str:
+        asked = body["messages"][-1]["content"].split("Question: ")[-1]
+        if asked.startswith("And which port"):
+            assert "knows already: “How does LoRA train a model?” LoRA freezes" in asked
+            return "Triton serves models over HTTP on port 8000 and gRPC on port 8001. [1]"
+        return LORA
+
+    events = list(
+        tutor(script, **understanding).stream("How does LoRA train a model? And which port does Triton use for that?")
+    )
+    done = events[-1]
+    assert isinstance(done, Finished) and done.trace.tools() == ["search_notes"] * 2 and done.trace.count("model") == 2
+    assert {c.doc_id for c in done.answer.citations} == {"lora.md", "triton.md"}
+    for sentence in done.answer.sentences:
+        assert done.answer.text[sentence.start : sentence.end] == sentence.text
 
 
 def test_long_threads_are_summarised_and_their_file_stays_small(tutor: Make) -> None:

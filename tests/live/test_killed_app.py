@@ -42,7 +42,7 @@ def _script(body: dict[str, Any]) -> str:
 def _app(folder: Path, url: str, port: int) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "app", "--model", url, "--port", str(port), "--corpus", str(folder / "notes")]
     # Embedding the guard's examples takes a while, and nothing here is to be declined.
-    (folder / "agent.yaml").write_text("guard_examples: null\n")
+    (folder / "agent.yaml").write_text("intent_examples: null\n")
     command += ["--agent", str(folder / "agent.yaml")]
     environment = os.environ | {"GENL_VAR": str(folder / "var")}
     child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
