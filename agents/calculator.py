@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rag.embedding import Floats
     from rag.retriever import Retriever
 
-_TRIES = 3
+_TRIES = 4
 _VARIED = 0.6  # temperature of a program that follows one with faults
 _FORMULAS = 6  # the nearest ones, shown to the model
 _MAX_TOKENS = 300
@@ -105,7 +105,10 @@ def _work(state: State, runtime: Runtime[Desk]) -> State:
             raise ToolError(f"{number} is no number of the problem")
     except ToolError as error:
         return {"trouble": str(error) if state["written"] else state["trouble"]}
-    left_out = decide.unused(expressions, problem)
+    # A number counts as used where the result rests on it, or where the formula itself holds it (6 x parameters …).
+    resting = program.live(lines)
+    formulas = " ".join(str(FORMULAS[name].__doc__) for name in program.used(resting))
+    left_out = decide.unused(f"{' '.join(each.expression for each in resting)} {formulas}", problem)
     trouble = f"the problem also gives {', '.join(left_out)}" if left_out else ""
     return {"worked": [*state["worked"], (lines, left_out)], "trouble": trouble}
 

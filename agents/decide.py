@@ -95,7 +95,7 @@ def command(message: str, open_question: bool, intent: str) -> Call | str | None
         return Call("grade_answer", {"letters": text})
     if intent == "smalltalk" and len(text) <= 80 and "?" not in text:
         return WELCOME if _THANKS.search(text) else HELLO
-    memory = _memory(text)
+    memory = None if intent == "calculation" else _memory(text)
     if memory is not None:
         return memory
     if intent == "plan":

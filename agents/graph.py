@@ -32,6 +32,8 @@ _SOURCES = 6  # passages of one answer at most
 _HISTORY = 6  # messages that a follow-up is made standalone with
 _EVIDENCE = 60
 _TOLD = 20
+_NEAR = 0.35  # cosine from which something told may be what a question about the learner asks for
+_OF_THEMSELF = re.compile(r"\b(?:I|me|my|mine)\b", re.IGNORECASE)
 _TOPIC_SCHEMA = {
     "type": "object",
     "properties": {"topic": {"type": "string", "maxLength": 80}},
@@ -348,7 +350,7 @@ def _research_again(state: State, runtime: Runtime[Run]) -> State:
 def _verify(state: State, runtime: Runtime[Run]) -> State:
     """The verifier's look at every citation; an answer that loses all of them is a refusal."""
     run, answer = runtime.context, state["answer"]
-    if answer.refused and run.intent == "recall" and not run.cancel.is_set() and (said := _closest_said(state, run)):
+    if answer.refused and answer.reason != "limit" and not run.cancel.is_set() and (said := _closest_said(state, run)):
         return {"answer": _said(state, run, said)}
     if not answer.citations or not run.desk.settings.verify or run.cancel.is_set():
         return {}
@@ -365,16 +367,21 @@ def _verify(state: State, runtime: Runtime[Run]) -> State:
 
 
 def _closest_said(state: State, run: Run) -> str:
-    """The learner's own words nearest to what they ask about, quoted; empty where they said nothing before."""
+    """The learner's own words nearest to what they ask about themself, quoted; empty where they said nothing of the kind."""
     import numpy as np
 
-    told = [*state.get("told", []), *(m["content"] for m in state.get("messages", []) if m["role"] == "user")]
-    told = list(dict.fromkeys(text for text in reversed(told) if "?" not in text))  # what was said last counts
+    told = state.get("told", [])
+    if run.intent == "recall":
+        told = [*told, *(m["content"] for m in state.get("messages", []) if m["role"] == "user")]
+    elif not _OF_THEMSELF.search(state["question"]):
+        return ""
+    told = list(dict.fromkeys(text for text in reversed(told) if "?" not in text))  # what was said last comes first
     if not told:
         return ""
     vectors = run.desk.retriever.embedder.encode([state["question"], *told], tokens=False)[0]
-    nearest = np.argsort(-(vectors[1:] @ vectors[0]), kind="stable")[:2]
-    return "You told me: " + " ".join(f"“{told[n]}”" for n in sorted(nearest))
+    closeness = vectors[1:] @ vectors[0]
+    nearest = [n for n in np.argsort(-closeness, kind="stable")[:2] if run.intent == "recall" or closeness[n] >= _NEAR]
+    return "You told me: " + " ".join(f"“{told[n]}”" for n in sorted(nearest)) if nearest else ""
 
 
 def _remember(state: State, runtime: Runtime[Run]) -> State:

@@ -20,7 +20,7 @@ from typing import Literal
 from agents.classifier import Classifier
 
 THRESHOLD = 0.4  # of the three declined kinds together
-SURE = 0.6  # from which what a message asks for is taken as known
+SURE = 0.5  # from which what a message asks for is taken as known
 Route = Literal["answer", "exam_dump", "prompt_leak", "harmful"]
 
 

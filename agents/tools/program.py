@@ -12,6 +12,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 
 from agents.errors import ToolError
 from agents.tools.calculate import FUNCTIONS, MAX_EXPONENT, OPERATORS, number
@@ -84,6 +85,17 @@ def shown(line: Line) -> str:
     return f"{number(value)} {unit}".strip()
 
 
+def live(lines: list[Line]) -> list[Line]:
+    """The lines that the last one rests on, itself among them."""
+    wanted: set[str] = set()
+    found: list[Line] = []
+    for each in reversed(lines):
+        if not found or each.name in wanted:
+            found.append(each)
+            wanted |= set(re.findall(r"[A-Za-z_]\w*", each.expression))
+    return found[::-1]
+
+
 def used(lines: list[Line]) -> list[str]:
     """The formulas that a program called, in order."""
     called = [name for line in lines for name in re.findall(r"(\w+)\(", line.expression)]
@@ -127,14 +139,26 @@ def _value(node: ast.expr, names: Mapping[str, float | bool], depth: int = 0) ->
             return _guarded(lambda: _power_bound(OPERATORS[type(op)], inner(left), inner(right)), node)
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISONS:
             return _COMPARISONS[type(op)](inner(left), inner(right))
-        case ast.Call(func=ast.Name(id=name), args=given, keywords=named) if name in FORMULAS:
+        case ast.Call(func=ast.Name(id=name), args=given, keywords=named) if name not in FUNCTIONS:
             keywords = {k.arg: inner(k.value) for k in named if k.arg}
-            return _guarded(lambda: FORMULAS[name](*map(inner, given), **keywords), node)
+            formula = _formula(name, keywords)
+            return _guarded(lambda: formula(*map(inner, given), **keywords), node)
         case ast.Call(func=ast.Name(id=name), args=given, keywords=[]) if name in FUNCTIONS and given:
             return _guarded(lambda: FUNCTIONS[name](*_arguments(name, list(map(inner, given)))), node)
-        case ast.Call(func=ast.Name(id=name)) if name not in FUNCTIONS:
-            raise ToolError(f"there is no formula {name!r}: use one of the list, or write the arithmetic out")
     raise ToolError(f"{ast.unparse(node)[:80]!r} is not arithmetic")
+
+
+def _formula(name: str, keywords: Mapping[str, object]) -> Callable[..., float]:
+    """The formula of that name, or the only one with just these arguments: models misremember names sooner than arguments."""
+    if name not in FORMULAS:
+        same = [f for f in FORMULAS.values() if keywords and set(keywords) <= set(signature(f).parameters)]
+        if len(same) != 1:
+            raise ToolError(f"there is no formula {name!r}: use one of the list, or write the arithmetic out")
+        return same[0]
+    parameters = signature(FORMULAS[name]).parameters
+    if unknown := next((each for each in keywords if each not in parameters), ""):
+        raise ToolError(f"{name} has no argument {unknown!r}, it takes {', '.join(parameters)}")
+    return FORMULAS[name]
 
 
 def _arguments(name: str, given: list[float | bool]) -> list[float | int]:

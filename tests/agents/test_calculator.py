@@ -68,6 +68,8 @@ def test_a_program_names_its_values_and_shows_their_units() -> None:
     assert program.shown(lines[4]) == "yes" and "GiB" not in program.shown(lines[5])
     assert lines[5].value == pytest.approx((16e9 + 2**30) / 2**30)
     assert program.used(lines) == ["weights_bytes", "kv_cache_bytes"]
+    assert program.work("x = kappa(observed=0.8, chance=0.5)")[0].value == pytest.approx(0.6)
+    assert [each.name for each in program.live(program.work("a = 2\nb = 3\nc = b + 1\nd = c * 2"))] == ["b", "c", "d"]
     assert program.work("Here it is:\n```python\nx = 2 + 3\n```\nand so on")[-1].value == 5
 
 
@@ -79,7 +81,7 @@ def test_a_program_names_its_values_and_shows_their_units() -> None:
         ("x = y * 2", "'y' has no value"),
         ("x = tokens_per_step(3)", "there is no formula 'tokens_per_step'"),
         ("x = perplexity()", "perplexity"),
-        ("x = perplexity(nats=2)", "nats"),
+        ("x = perplexity(nats=2)", "has no argument 'nats', it takes cross_entropy_nats"),
         ("x = 1 / 0", "divides by zero"),
         ("x = 9 ** 99999", "exponent"),
         ("x = perplexity(1e9)", "cannot be computed"),
@@ -122,20 +124,20 @@ def test_a_problem_in_words_is_worked_out_with_formulas(tutor: Make, understandi
     done = made.ask(PROBLEM)
     assert not done.answer.refused and "0.666667" in done.answer.text and "2 TP / (2 TP + FP + FN)" in done.answer.text
     assert done.trace.tools() == ["calculate"] and done.trace.count("model") == 1
-    assert "- f1_from_counts(" in made.requests[0]["messages"][1]["content"]  # type: ignore[attr-defined]
+    assert "Formulas:\n- " in made.requests[0]["messages"][1]["content"]  # type: ignore[attr-defined]
 
 
 def test_a_number_left_out_or_made_up_is_sent_back_and_the_best_try_stands(
     tutor: Make, understanding: dict[str, Any]
 ) -> None:
-    made = tutor(
-        _writes("result = 45 / 60 * 77", "result = 45 / (45 + 15)", "p = 45 / (45 + 15)\nr = 45 / (45 + 30)"),
-        **understanding,
-    )
+    tries = ("x = 45 / 60 * 77", "x = 45 / (45 + 15)", "x = 45", "p = 45 / (45 + 15)\nx = 45 / (45 + 30)")
+    made = tutor(_writes(*tries), **understanding)
     done = made.ask(PROBLEM)
     told = [r["messages"][1]["content"].split("Mind: ")[-1] for r in made.requests]  # type: ignore[attr-defined]
-    assert "60 is no number" in told[1] and "also gives 30" in told[2]
-    assert "r: 0.6" in done.answer.text and done.trace.count("model") == 3
+    assert "60 is no number" in told[1] and told[2].startswith("the problem also gives 30")
+    assert "x: 0.75" in done.answer.text and done.trace.count("model") == 4  # the first with the fewest left out
+    whole = tutor(_writes(*tries[:2], "x = 45 / (45 + 0.5 * (15 + 30))"), **understanding).ask(PROBLEM)
+    assert "x: 0.666667" in whole.answer.text and whole.trace.count("model") == 3
 
 
 def test_arithmetic_written_out_needs_no_model(tutor: Make, understanding: dict[str, Any]) -> None:
