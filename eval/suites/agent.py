@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,25 +50,30 @@ def by_agent(retriever: Retriever, client: ChatClient, settings: AgentSettings) 
             notes = _planted(case, retriever)
             tutor = Tutor(notes, client, mine)
             restarts = {c["turn"] for c in case["checks"] if c["type"] == "restart_before"}
-            outcomes, traces = [], []
+            outcomes, traces, took = [], [], []
             for number, turn in enumerate(case["turns"]):
                 if number in restarts:
                     tutor.close()
                     tutor = Tutor(notes, client, mine)
+                started = time.perf_counter()
                 done = tutor.ask(turn, thread="case")
+                took.append(time.perf_counter() - started)
                 traces.append(done.trace)
                 routes = [str(s.detail["route"]) for s in done.trace.spans if s.name == "guard"]
                 outcomes.append(Outcome(done.answer, done.trace.tools(), routes[0] if routes else "answer"))
             tutor.close()
         limits = mine.limits
         past = any(
-            t.count("model") > limits.model_calls
-            or t.count("tool") > limits.tool_calls
-            or t.elapsed_ms() > 1000 * limits.seconds + 5000
-            for t in traces
+            t.count("model") > limits.model_calls or t.count("tool") > limits.tool_calls or seconds > limits.seconds + 5
+            for t, seconds in zip(traces, took, strict=True)
         )
         row = _row(case, outcomes)
+        spans = [span for t in traces for span in t.spans if span.kind == "model"]
         row["scores"] |= {
+            "tokens": float(
+                sum(s.detail.get("prompt_tokens", 0) + s.detail.get("completion_tokens", 0) for s in spans)
+            ),
+            "seconds": sum(took),
             "past a bound": float(past),
             "model calls": float(sum(t.count("model") for t in traces)),
             "tool calls": float(sum(t.count("tool") for t in traces)),
@@ -85,12 +91,15 @@ def by_retrieval(retriever: Retriever, client: ChatClient) -> Callable[[Case], R
     def run(case: Case) -> Row:
         messages: list[Message] = []
         outcomes = []
+        started = time.perf_counter()
         for turn in case["turns"]:
             messages.append(Message("user", turn))
             answer = answerer.answer(messages)
             messages.append(Message("assistant", answer.text))
             outcomes.append(Outcome(answer))
-        return _row(case, outcomes)
+        row = _row(case, outcomes)
+        row["scores"]["seconds"] = time.perf_counter() - started
+        return row
 
     return run
 
@@ -147,7 +156,8 @@ def _foreign_tool(case: Case, folder: Path) -> dict[str, Any]:
 
 
 def _metrics(agent: bool) -> tuple[Metric, ...]:
-    found = [metric("success", headline=True), Metric("tokens, median", ("tokens",), quantile(0.5), better="lower")]
+    found = [metric("success", headline=True), Metric("tokens, median", ("tokens",), quantile(0.5), better="lower"),
+             Metric("seconds, median", ("seconds",), quantile(0.5), better="lower", unit="s")]  # fmt: skip
     if agent:
         found += [
             metric("by the right tools"),
