@@ -11,6 +11,7 @@ from agents import classifier, graph, mcp_client, toolbox, trace
 from agents.bank import Bank
 from agents.classifier import Classifier
 from agents.config import AgentSettings
+from agents.conversation import State
 from agents.errors import AgentError
 from agents.guard import Guard
 from agents.learners import Learners
@@ -174,7 +175,7 @@ class Tutor:
             trace=seen,
             cancel=cancel,
         )
-        state: graph.State = {"question": question, "query": question, "answer": None}
+        state: State = {"question": question, "query": question, "answer": None}
         # A turn takes at most: guard, condense, two decisions, each tool call, answers and searches again, verify, remember.
         most = 8 + limits.tool_calls + 2 * limits.searches_again
         config: Any = {"recursion_limit": most}
@@ -191,7 +192,7 @@ class Tutor:
             if mode == "custom":
                 yield cast("Event", chunk)
             elif not graph_path:
-                updates = cast("dict[str, graph.State | None]", chunk)
+                updates = cast("dict[str, State | None]", chunk)
                 answer = next((u["answer"] for u in updates.values() if u and u.get("answer") is not None), answer)
         if answer is None:
             raise AssertionError("a run ended without an answer")

@@ -10,7 +10,7 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 
@@ -60,6 +60,9 @@ def work(text: str) -> list[Line]:
             raise ToolError(f"the program has more than {MAX_LINES} lines")
         code, _, comment = source.partition("#")
         name, expression = _parsed(code.strip())
+        for node in ast.walk(expression):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in FUNCTIONS:
+                node.func.id = _formula(node.func.id, [k.arg for k in node.keywords if k.arg])
         value = _value(expression, names)
         if not name and isinstance(expression, ast.Call) and isinstance(expression.func, ast.Name):
             name = expression.func.id  # a bare call is known by its formula below
@@ -139,26 +142,25 @@ def _value(node: ast.expr, names: Mapping[str, float | bool], depth: int = 0) ->
             return _guarded(lambda: _power_bound(OPERATORS[type(op)], inner(left), inner(right)), node)
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISONS:
             return _COMPARISONS[type(op)](inner(left), inner(right))
-        case ast.Call(func=ast.Name(id=name), args=given, keywords=named) if name not in FUNCTIONS:
+        case ast.Call(func=ast.Name(id=name), args=given, keywords=named) if name in FORMULAS:
             keywords = {k.arg: inner(k.value) for k in named if k.arg}
-            formula = _formula(name, keywords)
-            return _guarded(lambda: formula(*map(inner, given), **keywords), node)
+            return _guarded(lambda: FORMULAS[name](*map(inner, given), **keywords), node)
         case ast.Call(func=ast.Name(id=name), args=given, keywords=[]) if name in FUNCTIONS and given:
             return _guarded(lambda: FUNCTIONS[name](*_arguments(name, list(map(inner, given)))), node)
     raise ToolError(f"{ast.unparse(node)[:80]!r} is not arithmetic")
 
 
-def _formula(name: str, keywords: Mapping[str, object]) -> Callable[..., float]:
-    """The formula of that name, or the only one with just these arguments: models misremember names sooner than arguments."""
+def _formula(name: str, keywords: Sequence[str]) -> str:
+    """The formula of that name, or the only one with such arguments: models misremember names sooner than arguments."""
     if name not in FORMULAS:
-        same = [f for f in FORMULAS.values() if keywords and set(keywords) <= set(signature(f).parameters)]
+        same = [n for n, f in FORMULAS.items() if keywords and set(keywords) <= set(signature(f).parameters)]
         if len(same) != 1:
             raise ToolError(f"there is no formula {name!r}: use one of the list, or write the arithmetic out")
         return same[0]
     parameters = signature(FORMULAS[name]).parameters
     if unknown := next((each for each in keywords if each not in parameters), ""):
         raise ToolError(f"{name} has no argument {unknown!r}, it takes {', '.join(parameters)}")
-    return FORMULAS[name]
+    return name
 
 
 def _arguments(name: str, given: list[float | bool]) -> list[float | int]:
