@@ -108,7 +108,9 @@ def _decide(state: State, runtime: Runtime[Run]) -> State:
                 schema=decide.schema(run.tools, most),
             )
             steps = [c for c in decide.parse(reply.text, run.tools, most) if c.key() not in run.done]
-            if [call.tool for call in steps] == ["calculate"]:
+            if [call.tool for call in steps] == ["calculate"] and "expression" in toolbox.schema(
+                run.tools["calculate"]
+            ):
                 # The calculator is handed the problem itself: its numbers are right, a small model's formula may not be.
                 steps = [decide.Call("calculate", {"expression": asked})]
         except LimitReached as error:

@@ -1,6 +1,6 @@
 """What the tutor does not do, decided before any model writes: by patterns, and by a small classifier over embeddings.
 
-Patterns catch the usual wordings, also in base64, ROT13 or look-alike letters. The classifier (agents/classifier.py) has
+Patterns catch the usual wordings, also in base64, ROT13, backwards or in look-alike letters. The classifier (agents/classifier.py) has
 seen the examples in data/intents/ and catches the others; both are measured by the attack suite
 (data/eval/attacks.jsonl), which neither was made from. Injections inside notes, uploads and tool
 results need no pattern: those texts are only ever quoted as numbered sources, nothing they say can start a tool, and
@@ -99,6 +99,23 @@ _KINDS: tuple[tuple[Route, tuple[str, ...]], ...] = (
     ("prompt_leak", _LEAKS),
 )
 _PATTERNS = [(route, [re.compile(p, re.IGNORECASE) for p in patterns]) for route, patterns in _KINDS]
+# What a text from outside says to whoever reads it for the learner: a model, not a reader of notes.
+_TO_A_MODEL = re.compile(
+    r"\b(?:notes?|messages?|notices?|instructions?|comments?)[\s_-]+(?:to|for|from)[\s_-]+(?:the[\s_-]+)?(?:calling[\s_-]+)?"
+    r"(?:model|assistant|ai|tutor|llm|agent|learner[\s_-]profile)\b|\bcalling model\b|"
+    r"\b(?:system|admin\w*|developer)[\s_-]+(?:override|message|prompt|notice|note|command)\b\s*(?::|from\b)|"
+    r"\b(?:ignore|disregard|forget)\b[^.]{0,40}\b(?:instructions?|rules?|prompts?|previous|above|everything)\b|"
+    r"\b(?:tell|inform|advise|ask|remind|convince) (?:the|your) (?:learner|user|student|reader|human)\b|"
+    r"\b(?:learner|user|student) (?:is|must be|has to be|should be) (?:told|informed|advised|asked|sent)\b|"
+    r"\ball (?:answers|replies|responses)\b[^.]{0,30}\b(?:must|have to|should|end|begin)\b|"
+    r"\b(?:end|begin|start|sign|close) (?:your|the|every|each) (?:reply|answer|response)\b|"
+    r"\b(?:print|reveal|show|write out|list) (?:your|the) (?:complete |full |hidden |system |earlier )*(?:instructions|prompt|answer|conversation)\b|"
+    r"\bcall (?:the )?(?:tool )?[a-z]+_[a-z_]+\b",
+    re.IGNORECASE,
+)
+_ROLE_BLOCK = re.compile(
+    r"<\s*(system|assistant|user|developer|tool)\s*>.*?(?:<\s*/\s*\1\s*>|\Z)", re.IGNORECASE | re.DOTALL
+)
 _CODED = re.compile(r"\b[A-Za-z0-9+/]{24,}={0,2}")
 
 
@@ -125,12 +142,28 @@ class Guard:
 
 
 def matched(message: str) -> Route | None:
-    """The route whose pattern a message matches, also in base64, ROT13, spaced-out or look-alike letters."""
+    """The route whose pattern a message matches, also in base64, ROT13, backwards, spaced-out or look-alike letters."""
     for text in _readings(message):
         for route, patterns in _PATTERNS:
             if any(p.search(text) for p in patterns) and not (route != "exam_dump" and _subject(text)):
                 return route
     return None
+
+
+def without_orders(text: str) -> str:
+    """A text from outside without what it says to a model: role blocks, and lines from the first sentence that orders on.
+
+    A filter for what usually comes, no proof: what passes is still only a source, and nothing it says can start a tool.
+    """
+    kept = []
+    for line in _ROLE_BLOCK.sub("", text).splitlines():
+        if found := _TO_A_MODEL.search(line):
+            before = max(line.rfind(stop, 0, found.start()) + 1 for stop in ".!?")
+            line = line[:before].rstrip()
+            if not line:
+                continue
+        kept.append(line)
+    return "\n".join(kept).strip()
 
 
 def _subject(text: str) -> bool:
@@ -151,6 +184,7 @@ def _readings(message: str) -> list[str]:
         plain,
         re.sub(r"\b(?:\w[ .\-_]){4,}\w\b", lambda m: re.sub(r"[ .\-_]", "", m[0]), plain),
         codecs.encode(plain, "rot13"),
+        plain[::-1],
     ]
     readings.append(plain.translate(str.maketrans("013457@$", "oieastas")))
     for coded in _CODED.findall(plain):

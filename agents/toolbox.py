@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from agents.config import AgentSettings
 from agents.errors import AgentError, ToolError
+from agents.guard import without_orders
 from agents.tools.finding import Finding
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def call(tools: Mapping[str, BaseTool], name: str, arguments: Mapping[str, Any])
     if isinstance(found, Finding):
         return found
     text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str)
-    return Finding(text[:MAX_RESULT_CHARS])
+    return Finding(without_orders(text)[:MAX_RESULT_CHARS])
 
 
 def _tool(function: Callable[..., Finding]) -> BaseTool:

@@ -52,8 +52,14 @@ def condense(question: str, history: Sequence[Message]) -> list[Message]:
 
 
 def standalone(reply: str, question: str, history: Sequence[Message]) -> str:
-    """The reply to `condense` as the query; where it is no question, the words of both turns, which serve the search better."""
+    """The reply to `condense` as the query; where it is no question, the words of both turns, which serve the search better.
+
+    A reply that keeps no word of a message that has several of its own missed a change of subject: the message stands.
+    """
     query = reply.strip().strip('"')
+    own = {word[:5] for word in re.findall(r"[^\W\d_]{5,}", question.casefold())}
+    if len(own) >= 3 and query and not any(word in query.casefold() for word in own):
+        return question
     # A small model sometimes answers instead of rewriting.
     if query and len(query) <= 300 and query.rstrip().endswith("?"):
         return query

@@ -242,6 +242,16 @@ def disparate_impact(rate_unprivileged: float, rate_privileged: float) -> float:
     return rate_unprivileged / rate_privileged
 
 
+def speculative_tokens_per_pass(draft_tokens: float, acceptance_rate: float) -> float:
+    """mean tokens of one pass of speculative decoding: (1 - acceptance^(draft tokens + 1)) / (1 - acceptance)"""
+    return (1 - math.pow(acceptance_rate, draft_tokens + 1)) / (1 - acceptance_rate)
+
+
+def discounted_gain(*gains: float) -> float:
+    """DCG of gains in ranked order: sum of gain / log2(rank + 1)"""
+    return math.fsum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, 1))
+
+
 def amdahl_speedup(parallel_share: float, workers: float) -> float:
     """speedup by Amdahl's law: 1 / ((1 - p) + p / n)"""
     return 1 / ((1 - parallel_share) + parallel_share / workers)
@@ -261,7 +271,7 @@ FORMULAS: dict[str, Callable[..., float]] = {
         effective_batch, training_steps, transformer_parameters, attention_scores, accuracy, precision, recall,
         specificity, f1_from_counts, f1_from_precision_and_recall, mean, standard_deviation, z_score, standard_error,
         sample_size_per_arm, any_false_positive, cohens_kappa, perplexity, softmax_of_first, entropy_bits,
-        cross_entropy_nats, idf, reciprocal_rank_mean, brevity_penalty, word_error_rate, disparate_impact,
+        cross_entropy_nats, idf, reciprocal_rank_mean, brevity_penalty, word_error_rate, disparate_impact, speculative_tokens_per_pass, discounted_gain,
         amdahl_speedup, percent_change,
     )
 }  # fmt: skip

@@ -49,6 +49,8 @@ Make = Callable[..., Tutor]
         ("word_error_rate", (2, 1, 1, 20), 0.2),
         ("amdahl_speedup", (0.9, 10), 1 / 0.19),
         ("standard_deviation", (2, 4, 6), 2),
+        ("speculative_tokens_per_pass", (2, 0.5), 1.75),
+        ("discounted_gain", (3, 0, 2), 4),
     ],
 )
 def test_formulas_by_hand(name: str, arguments: tuple[float, ...], value: float) -> None:
