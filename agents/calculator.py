@@ -7,18 +7,21 @@ that the problem does not give is sent back. Arithmetic written out needs no mod
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from langgraph.runtime import Runtime  # read by LangGraph from the nodes' annotations
 
 from agents import decide
-from agents.errors import ToolError
+from agents.errors import AgentError, ToolError
 from agents.run import LimitReached
 from agents.toolbox import Desk
 from agents.tools import calculate, program
 from agents.tools.finding import Finding
 from agents.tools.formulas import FORMULAS, line
+from core import files
 from core.types import Message
 from rag.answering import Stage
 
@@ -33,7 +36,18 @@ _VARIED = 0.6  # temperature of a program that follows one with faults
 _FORMULAS = 6  # the nearest ones, shown to the model
 _MAX_TOKENS = 300
 _ASKED = re.compile(r"^(?:please |pls )?(?:what(?:'s| is)|calculate|compute|work out|how much is)\s+|[\s?=.!]+$", re.I)
-_kept: dict[str, Floats] = {}
+_EXAMPLES = 3  # the nearest worked problems, shown to the model
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    names: list[str]
+    worked: list[tuple[str, str]]
+    of_names: Floats
+    of_worked: Floats
+
+
+_SHELVES: dict[str, _Shelf] = {}
 
 
 class State(TypedDict, total=False):
@@ -79,13 +93,19 @@ def _write(state: State, runtime: Runtime[Desk]) -> State:
     assert client is not None  # solve
     runtime.stream_writer(Stage("calculate", 0.0))
     client.purpose = "calculate"
-    formulas = "\n".join(f"- {line(name)}" for name in _near(runtime.context.retriever, state["problem"]))
+    desk = runtime.context
+    names, worked = _near(desk.retriever, desk.settings.worked_problems, state["problem"])
+    formulas = "\n".join(f"- {line(name)}" for name in names)
+    # Examples are turns of a conversation: in one message a small model works all of them out again.
+    turns: list[Message] = []
+    for problem, text in worked:
+        turns += [Message("user", f"Problem: {problem}"), Message("assistant", text)]
     told = f"\nMind: {state['trouble']}." if state["trouble"] else ""
     asked = f"Formulas:\n{formulas}\n\nProblem: {state['problem']}{told}"
     tries = state["tries"] + 1
     try:
         reply = client.complete(
-            [Message("system", decide.instructions("calculator")), Message("user", asked)],
+            [Message("system", decide.instructions("calculator")), *turns, Message("user", asked)],
             max_tokens=_MAX_TOKENS,
             temperature=0.0 if tries == 1 else _VARIED,
             stop=["\nProblem:"],
@@ -117,16 +137,33 @@ def _after_work(state: State) -> str:
     return "write" if state["trouble"] and state["tries"] < _TRIES else "__end__"
 
 
-def _near(retriever: Retriever, problem: str) -> list[str]:
-    """The formulas whose lines are nearest to the problem, by the index's embedder."""
+def _shelf(retriever: Retriever, path: Path | None) -> _Shelf:
+    """The formulas and the worked problems with their vectors, made once for each embedder and file."""
+    embedder = retriever.embedder
+    key = f"{embedder.fingerprint} {path}"
+    if key not in _SHELVES:
+        worked = (
+            [(str(row["problem"]), str(row["program"])) for _, row in files.read_jsonl(path, AgentError)]
+            if path
+            else []
+        )
+        names = list(FORMULAS)
+        told = [line(name).replace("_", " ") for name in names] + [problem for problem, _ in worked]
+        vectors = embedder.encode(told, tokens=False)[0]
+        _SHELVES[key] = _Shelf(names, worked, vectors[: len(names)], vectors[len(names) :])
+    return _SHELVES[key]
+
+
+def _near(retriever: Retriever, path: Path | None, problem: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """The formulas and the worked problems nearest to a problem, by the index's embedder; the nearest example last."""
     import numpy as np
 
-    names, embedder = list(FORMULAS), retriever.embedder
-    if embedder.fingerprint not in _kept:
-        readable = [line(name).replace("_", " ") for name in names]
-        _kept[embedder.fingerprint] = embedder.encode(readable, tokens=False)[0]
-    closeness = _kept[embedder.fingerprint] @ embedder.encode([problem], tokens=False)[0][0]
-    return [names[i] for i in np.argsort(-closeness, kind="stable")[:_FORMULAS]]
+    shelf = _shelf(retriever, path)
+    vector = retriever.embedder.encode([problem], tokens=False)[0][0]
+    nearest = [shelf.worked[i] for i in np.argsort(-(shelf.of_worked @ vector), kind="stable")[:_EXAMPLES]]
+    called = [name for _, text in nearest for name in program.used(program.work(text))]
+    by_name = [shelf.names[i] for i in np.argsort(-(shelf.of_names @ vector), kind="stable")]
+    return list(dict.fromkeys([*called, *by_name]))[:_FORMULAS], nearest[::-1]
 
 
 def _told(lines: list[program.Line]) -> str:

@@ -48,6 +48,7 @@ class AgentSettings(Settings):
     always_decide: bool = False  # ask the model also for what a plain question needs: a search
     intent_examples: Path | None = ROOT / "data" / "intents" / "examples.jsonl"
     intent_cache: Path = Field(default_factory=lambda: var_dir() / "intents.npz")
+    worked_problems: Path | None = ROOT / "data" / "problems" / "worked.jsonl"  # the calculator's examples
     otlp_endpoint: str = ""
     api_keys: tuple[str, ...] = ()
     requests_per_minute: int = Field(30, ge=1)

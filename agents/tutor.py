@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from agents import classifier, graph, mcp_client, toolbox, trace
+from agents import classifier, decide, graph, mcp_client, toolbox, trace
 from agents.bank import Bank
 from agents.classifier import Classifier
 from agents.config import AgentSettings
@@ -224,7 +224,11 @@ def _classifier(settings: AgentSettings, retriever: Retriever) -> Classifier | N
 
 def _said(before: Mapping[str, Any]) -> str:
     """The conversation as one text: the summary of its older part, what the learner told of themself, the last turns."""
-    turns = [f"{'Learner' if m['role'] == 'user' else 'Tutor'}: {m['content']}" for m in before.get("messages", [])]
+    turns = [
+        f"{'Learner' if m['role'] == 'user' else 'Tutor'}: {m['content']}"
+        for m in before.get("messages", [])
+        if m["content"] != decide.NOTED
+    ]
     told = [f"Learner: {text}" for text in before.get("told", [])]
     older = [text for text in told if text not in turns]  # what is still among the turns is not said twice
     return "\n\n".join([*([before["summary"]] if before.get("summary") else []), *older, *turns])

@@ -27,7 +27,7 @@ def _script(body: dict[str, Any]) -> str:
 @pytest.fixture
 def handlers(toy_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Handlers]:
     monkeypatch.setenv("GENL_VAR", str(tmp_path / "var"))
-    (tmp_path / "agent.yaml").write_text("intent_examples: null\n")
+    (tmp_path / "agent.yaml").write_text("turns_kept: 12\n")
     with model_server(_script, delay_s=0.02) as (url, _):
         settings = AppSettings(index=toy_index, agent=tmp_path / "agent.yaml")
         service = Service(settings, None, ChatClient(Endpoint(base_url=url, model="scripted")))
