@@ -6,7 +6,9 @@ that the problem does not give is sent back. Arithmetic written out needs no mod
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -70,8 +72,7 @@ def solve(desk: Desk, problem: str) -> Finding:
     done = _graph().invoke({"problem": problem, "tries": 0, "worked": [], "trouble": ""}, context=desk)
     if not done["worked"]:
         raise ToolError(done["trouble"])
-    lines, _ = min(done["worked"], key=lambda each: len(each[1]))
-    return Finding(_told(lines), final=True)
+    return Finding(_told(_chosen(done["worked"])), final=True)
 
 
 @cache
@@ -134,7 +135,20 @@ def _work(state: State, runtime: Runtime[Desk]) -> State:
 
 
 def _after_work(state: State) -> str:
-    return "write" if state["trouble"] and state["tries"] < _TRIES else "__end__"
+    agreed = len(state["worked"]) > 1 and _votes(state["worked"], _chosen(state["worked"])) > 1
+    settled = agreed and not state["trouble"]
+    return "__end__" if settled or state["tries"] >= _TRIES else "write"
+
+
+def _chosen(worked: Sequence[tuple[list[program.Line], list[str]]]) -> list[program.Line]:
+    """Of the programs that leave out fewest of the problem's numbers, the first whose result most of them share."""
+    fewest = min(len(left_out) for _, left_out in worked)
+    fair = [(lines, left_out) for lines, left_out in worked if len(left_out) == fewest]
+    return max((lines for lines, _ in fair), key=lambda lines: _votes(fair, lines))
+
+
+def _votes(worked: Sequence[tuple[list[program.Line], list[str]]], lines: list[program.Line]) -> int:
+    return sum(math.isclose(each[-1].value, lines[-1].value, rel_tol=1e-6) for each, _ in worked)
 
 
 def _shelf(retriever: Retriever, path: Path | None) -> _Shelf:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents import decide
+from agents.config import AgentSettings
 from agents.errors import ToolError
 from agents.tools import formulas, program
 from agents.tutor import Tutor
@@ -107,11 +110,12 @@ def test_any_text_is_a_program_or_an_error(text: str) -> None:
 
 
 def _writes(*programs: str) -> Callable[[dict[str, Any]], str]:
+    """A model that writes one program after another, the last one again and again."""
     left = list(programs)
 
     def script(body: dict[str, Any]) -> str:
         assert "writing a short Python program" in body["messages"][0]["content"]
-        return left.pop(0)
+        return left.pop(0) if len(left) > 1 else left[0]
 
     return script
 
@@ -120,26 +124,46 @@ PROBLEM = "45 true positives, 15 false positives and 30 false negatives: how muc
 
 
 def test_a_problem_in_words_is_worked_out_with_formulas(tutor: Make, understanding: dict[str, Any]) -> None:
-    made = tutor(
-        _writes("result = f1_from_counts(true_positives=45, false_positives=15, false_negatives=30)"), **understanding
-    )
+    script = _writes("result = f1_from_counts(true_positives=45, false_positives=15, false_negatives=30)")
+    made = tutor(script, **understanding)
     done = made.ask(PROBLEM)
     assert not done.answer.refused and "0.666667" in done.answer.text and "2 TP / (2 TP + FP + FN)" in done.answer.text
-    assert done.trace.tools() == ["calculate"] and done.trace.count("model") == 1
-    assert "Formulas:\n- " in made.requests[0]["messages"][1]["content"]  # type: ignore[attr-defined]
+    assert done.trace.tools() == ["calculate"] and done.trace.count("model") == 2  # two that agree
+    messages = made.requests[0]["messages"]  # type: ignore[attr-defined]
+    assert messages[-1]["content"].startswith("Formulas:\n- ") and messages[-1]["content"].endswith(PROBLEM)
+    assert [m["role"] for m in messages] == ["system", *["user", "assistant"] * 3, "user"]
+    assert all(program.work(m["content"]) for m in messages if m["role"] == "assistant")
+
+
+def test_every_worked_problem_works_and_uses_its_numbers() -> None:
+    path = AgentSettings().worked_problems
+    assert path is not None
+    rows = [json.loads(row) for row in path.open()]
+    assert len(rows) > 200 and {row["formula"] for row in rows} >= set(formulas.FORMULAS) - {
+        "speculative_tokens_per_pass"
+    }
+    for row in rows:
+        lines = program.work(row["program"])
+        assert not decide.groundless(" ".join(each.expression for each in lines), row["problem"]), row
+        assert row["formula"] in [*program.used(lines), ""], row
 
 
 def test_a_number_left_out_or_made_up_is_sent_back_and_the_best_try_stands(
     tutor: Make, understanding: dict[str, Any]
 ) -> None:
-    tries = ("x = 45 / 60 * 77", "x = 45 / (45 + 15)", "x = 45", "p = 45 / (45 + 15)\nx = 45 / (45 + 30)")
-    made = tutor(_writes(*tries), **understanding)
+    made = tutor(_writes("x = 45 / 60 * 77", "x = 45 / (45 + 15)", "x = 45", "x = 45 / (45 + 30)"), **understanding)
     done = made.ask(PROBLEM)
-    told = [r["messages"][1]["content"].split("Mind: ")[-1] for r in made.requests]  # type: ignore[attr-defined]
+    told = [r["messages"][-1]["content"].split("Mind: ")[-1] for r in made.requests]  # type: ignore[attr-defined]
     assert "77 is no number" in told[1] and told[2].startswith("the problem also gives 30")
     assert "x: 0.75" in done.answer.text and done.trace.count("model") == 4  # the first with the fewest left out
-    whole = tutor(_writes(*tries[:2], "x = 45 / (45 + 0.5 * (15 + 30))"), **understanding).ask(PROBLEM)
-    assert "x: 0.666667" in whole.answer.text and whole.trace.count("model") == 3
+
+
+def test_of_programs_that_use_every_number_the_result_that_most_share_stands(
+    tutor: Make, understanding: dict[str, Any]
+) -> None:
+    wrong, right = "x = 45 * 15 / 30", "x = 2 * 45 / (2 * 45 + 15 + 30)"
+    done = tutor(_writes(wrong, right, "x = 45 / (45 + 0.5 * (15 + 30))"), **understanding).ask(PROBLEM)
+    assert "x: 0.666667" in done.answer.text and done.trace.count("model") <= 4
 
 
 def test_arithmetic_written_out_needs_no_model(tutor: Make, understanding: dict[str, Any]) -> None:
