@@ -65,7 +65,6 @@ _DUMPS = (
     rf"\bquestions?\b[^.?!]{{0,40}}\b(?:will be|were|are going to be|appear|come up|that came)\b[^.?!]{{0,20}}\b(?:on|in|at)\b[^.?!]{{0,25}}\b{_EXAM}\b",
     rf"\b(?:answer key|key)\b[^.?!]{{0,30}}\b(?:to|for|of)\b[^.?!]{{0,25}}\b{_EXAM}\b",
 )  # fmt: skip
-_YOURS = r"(?:your|the|initial|hidden|original|full|entire|system|developer|above|previous|prior|first)"
 _LEAKS = (
     rf"\b{_ASKS}\b[^.?!]{{0,40}}\b(?:your|this chat's|this bot's|the tutor's)\b[^.?!]{{0,25}}\b(?:system |initial |hidden |secret |original |internal |full |exact |developer )*(?:prompts?|instructions?|rules|guidelines|configuration|directives?)\b",
     rf"\b{_ASKS}\b[^.?!]{{0,30}}\b(?:the|that|those|all)?\s*(?:text|words?|messages?|instructions?|everything|lines?|content)\b[^.?!]{{0,25}}\b(?:above|before this|before my|preceding|prior to|you were given|you received|you were told)\b",
