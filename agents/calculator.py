@@ -44,7 +44,7 @@ _EXAMPLES = 3  # the nearest worked problems, shown to the model
 @dataclass(frozen=True, slots=True)
 class _Shelf:
     names: list[str]
-    worked: list[tuple[str, str]]
+    worked: list[tuple[str, ...]]
     of_names: Floats
     of_worked: Floats
 
@@ -53,9 +53,12 @@ _SHELVES: dict[str, _Shelf] = {}
 
 
 class State(TypedDict, total=False):
-    """The problem, the programs that worked out, each with the numbers it left out, and what was wrong with the last one."""
+    """The problem, what the model is shown before it, the programs that worked out, each with the numbers it left out, and
+    what was wrong with the last one."""
 
     problem: str
+    shown: list[Message]
+    formulas: str
     written: str
     tries: int
     worked: list[tuple[list[program.Line], list[str]]]
@@ -69,7 +72,16 @@ def solve(desk: Desk, problem: str) -> Finding:
     except ToolError:
         if desk.client is None:
             raise
-    done = _graph().invoke({"problem": problem, "tries": 0, "worked": [], "trouble": ""}, context=desk)
+    names, worked = _near(desk.retriever, desk.settings.worked_problems, problem)
+    shown = [Message("system", decide.instructions("calculator"))]
+    # Examples are turns of a conversation: in one message a small model works all of them out again.
+    for example, text in worked:
+        shown += [Message("user", f"Problem: {example}"), Message("assistant", text)]
+    formulas = "\n".join(f"- {line(name)}" for name in names)
+    state: State = {
+        "problem": problem, "shown": shown, "formulas": formulas, "tries": 0, "worked": [], "trouble": "",
+    }  # fmt: skip
+    done = _graph().invoke(state, context=desk)
     if not done["worked"]:
         raise ToolError(done["trouble"])
     return Finding(_told(_chosen(done["worked"])), final=True)
@@ -94,19 +106,12 @@ def _write(state: State, runtime: Runtime[Desk]) -> State:
     assert client is not None  # solve
     runtime.stream_writer(Stage("calculate", 0.0))
     client.purpose = "calculate"
-    desk = runtime.context
-    names, worked = _near(desk.retriever, desk.settings.worked_problems, state["problem"])
-    formulas = "\n".join(f"- {line(name)}" for name in names)
-    # Examples are turns of a conversation: in one message a small model works all of them out again.
-    turns: list[Message] = []
-    for problem, text in worked:
-        turns += [Message("user", f"Problem: {problem}"), Message("assistant", text)]
     told = f"\nMind: {state['trouble']}." if state["trouble"] else ""
-    asked = f"Formulas:\n{formulas}\n\nProblem: {state['problem']}{told}"
+    asked = f"Formulas:\n{state['formulas']}\n\nProblem: {state['problem']}{told}"
     tries = state["tries"] + 1
     try:
         reply = client.complete(
-            [Message("system", decide.instructions("calculator")), *turns, Message("user", asked)],
+            [*state["shown"], Message("user", asked)],
             max_tokens=_MAX_TOKENS,
             temperature=0.0 if tries == 1 else _VARIED,
             stop=["\nProblem:"],
@@ -156,11 +161,7 @@ def _shelf(retriever: Retriever, path: Path | None) -> _Shelf:
     embedder = retriever.embedder
     key = f"{embedder.fingerprint} {path}"
     if key not in _SHELVES:
-        worked = (
-            [(str(row["problem"]), str(row["program"])) for _, row in files.read_jsonl(path, AgentError)]
-            if path
-            else []
-        )
+        worked = files.read_examples(path, ("problem", "program"), AgentError) if path else []
         names = list(FORMULAS)
         told = [line(name).replace("_", " ") for name in names] + [problem for problem, _ in worked]
         vectors = embedder.encode(told, tokens=False)[0]
@@ -168,7 +169,7 @@ def _shelf(retriever: Retriever, path: Path | None) -> _Shelf:
     return _SHELVES[key]
 
 
-def _near(retriever: Retriever, path: Path | None, problem: str) -> tuple[list[str], list[tuple[str, str]]]:
+def _near(retriever: Retriever, path: Path | None, problem: str) -> tuple[list[str], list[tuple[str, ...]]]:
     """The formulas and the worked problems nearest to a problem, by the index's embedder; the nearest example last."""
     import numpy as np
 

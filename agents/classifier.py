@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 from core import files
-from core.errors import GenlError
 
 if TYPE_CHECKING:
     from rag.embedding import Floats
@@ -37,7 +36,7 @@ _FITTING = threading.Lock()
 class Classifier:
     """Fitted at the first message, which takes seconds; `cache` keeps the examples' vectors, of the encoder named."""
 
-    def __init__(self, encode: Encode, examples: Sequence[tuple[str, str]], cache: Path | None, encoder: str) -> None:
+    def __init__(self, encode: Encode, examples: Sequence[tuple[str, ...]], cache: Path | None, encoder: str) -> None:
         self._encode, self._cache = encode, cache
         self._texts, self._labels = [text for text, _ in examples], [label for _, label in examples]
         parts = [encoder, *self._texts, *self._labels]
@@ -47,9 +46,8 @@ class Classifier:
         """The probability of each label."""
         with _FITTING:
             fitted = _FITTED.get(self._key) or _FITTED.setdefault(self._key, self._fit())
-        found = fitted.model.predict_proba(_features(fitted.letters, fitted.words, [message], self._encode([message])))[
-            0
-        ]
+        features = _features(fitted.letters, fitted.words, [message], self._encode([message]))
+        found = fitted.model.predict_proba(features)[0]
         return dict(zip(map(str, fitted.model.classes_), map(float, found), strict=True))
 
     def _fit(self) -> _Fitted:
@@ -78,14 +76,6 @@ class Classifier:
             with files.replacing(self._cache) as draft:
                 np.savez(draft, key=np.array(self._key), vectors=made)
         return made
-
-
-def read(path: Path, label: str, error: type[GenlError]) -> list[tuple[str, str]]:
-    """The examples of a JSON-lines file, each with its label. Raises `error`."""
-    try:
-        return [(str(row["text"]), str(row[label])) for _, row in files.read_jsonl(path, error)]
-    except KeyError as missing:
-        raise error(f"{path}: no file of examples (a row without {missing})") from None
 
 
 def _features(letters: Any, words: Any, texts: Sequence[str], vectors: Floats) -> Any:

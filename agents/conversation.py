@@ -15,12 +15,7 @@ from rag import prompts
 _HISTORY = 6  # messages that a follow-up is made standalone with
 _NEAR = 0.35  # cosine from which something told may be what a question about the learner asks for
 _OF_THEMSELF = re.compile(r"\b(?:I|me|my|mine)\b", re.IGNORECASE)
-_TOPIC_SCHEMA = {
-    "type": "object",
-    "properties": {"topic": {"type": "string", "maxLength": 80}},
-    "required": ["topic"],
-    "additionalProperties": False,
-}
+_TOPIC_SCHEMA = decide.object_schema({"topic": {"type": "string", "maxLength": 80}})
 
 
 class State(TypedDict, total=False):
@@ -61,15 +56,15 @@ def standalone(state: State, run: Run) -> str:
 def quiz_topic(state: State, run: Run) -> str:
     """The subject of the question asked for; where the message points back, the last one's or what the conversation says."""
     question = state["question"]
-    topic = decide.quiz_topic(question)
-    if not decide.points_back(question) and topic:
+    topic, points_back = decide.quiz_topic(question), decide.points_back(question)
+    if topic and not points_back:
         return topic
     last = state.get("quiz_topic", "")
     if last and re.search(
         rf"\b(?:same|again|that|it{'' if topic else '|another|next|more'})\b", question, re.IGNORECASE
     ):
         return last
-    if not decide.points_back(question) or not run.desk.conversation:
+    if not points_back or not run.desk.conversation:
         return topic
     run.client.purpose = "topic"
     with run.trace.span("step", "topic") as span:

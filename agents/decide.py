@@ -202,12 +202,7 @@ def schema(tools: Mapping[str, BaseTool], most: int) -> dict[str, Any]:
             "required": ["tool", *required],
             "additionalProperties": False,
         })  # fmt: skip
-    return {
-        "type": "object",
-        "properties": {"steps": {"type": "array", "minItems": 1, "maxItems": most, "items": {"anyOf": calls}}},
-        "required": ["steps"],
-        "additionalProperties": False,
-    }
+    return object_schema({"steps": {"type": "array", "minItems": 1, "maxItems": most, "items": {"anyOf": calls}}})
 
 
 def parse(text: str, tools: Mapping[str, BaseTool], most: int) -> list[Call]:
@@ -219,6 +214,13 @@ def parse(text: str, tools: Mapping[str, BaseTool], most: int) -> list[Call]:
         return []
     known = [call for call in calls if call.tool in tools]
     return list({call.key(): call for call in known}.values())[:most]
+
+
+def object_schema(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON schema of an object with just these properties, all of them needed."""
+    return {
+        "type": "object", "properties": dict(properties), "required": list(properties), "additionalProperties": False,
+    }  # fmt: skip
 
 
 def json_object(text: str) -> dict[str, Any]:

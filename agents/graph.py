@@ -17,7 +17,7 @@ from agents.errors import ToolError
 from agents.parts import Part, split
 from agents.run import LimitReached, Run
 from agents.tools.finding import Finding
-from rag.answering import Done, Retrieved, Stage, refusal
+from rag.answering import Retrieved, Stage, refusal
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -195,32 +195,25 @@ def _after_act(state: State, runtime: Runtime[Run]) -> str:
 def _answer(state: State, runtime: Runtime[Run]) -> State:
     """Final findings as they are; else an answer over all sources found, each sentence checked."""
     run = runtime.context
-    finals = [f for f in run.findings if f.final]
-    sources = [f for f in run.findings if not f.final]
     if run.parts and len(run.parts) == len(run.findings) and all(f.hits or f.final for f in run.findings):
         return {"answer": replies.by_parts(state, runtime)}
-    if finals and not sources:
+    finals = [f for f in run.findings if f.final]
+    if finals and len(finals) == len(run.findings):
         return {"answer": replies.said(state, run, "\n\n".join(f.text for f in finals))}
     if not run.findings:
         _keep(runtime, toolbox.call(run.tools, "search_notes", {"query": state["query"]}))
     hits, run.documents = replies.sources(run)
-    run.client.purpose = "answer"
     with run.trace.span("step", "answer", sources=[h.chunk.doc_id for h in hits]) as span:
         try:
-            for event in run.answerer.over(state["query"], hits, run.documents, cancel=run.cancel):
-                if isinstance(event, Done):
-                    span.detail["refused"] = event.answer.refused
-                    if event.answer.refused and finals and not run.cancel.is_set():
-                        # What a tool worked out is true whatever the model makes of it.
-                        return {"answer": replies.said(state, run, "\n\n".join(f.text for f in finals))}
-                    return {"answer": event.answer}
-                runtime.stream_writer(event)
+            answer = replies.over(runtime, state["query"], hits)
         except LimitReached as error:
             span.detail["stopped"] = str(error)
-            return {
-                "answer": replies.said(state, run, replies.LIMIT_REPLY.format(why=str(error).capitalize()), "limit")
-            }
-    raise AssertionError("an answer ended without Done")
+            return {"answer": replies.stopped(state, run, str(error).capitalize())}
+        span.detail["refused"] = answer.refused
+    if answer.refused and finals and not run.cancel.is_set():
+        # What a tool worked out is true whatever the model makes of it.
+        return {"answer": replies.said(state, run, "\n\n".join(f.text for f in finals))}
+    return {"answer": answer}
 
 
 def _after_answer(state: State, runtime: Runtime[Run]) -> str:

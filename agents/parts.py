@@ -130,10 +130,10 @@ def _unsaid(answer: Answer, said: Set[str]) -> Answer:
 
 def _pieces(sentence: str) -> list[str]:
     """A sentence cut where a new question begins; what asks nothing by itself, or in few words, stays with its neighbour."""
-    cuts = [0, *(match.end() for match in _JOIN.finditer(sentence)), len(sentence)]
-    ends = [*(match.start() for match in _JOIN.finditer(sentence)), len(sentence)]
+    joins = list(_JOIN.finditer(sentence))
+    starts, ends = [0, *(join.end() for join in joins)], [*(join.start() for join in joins), len(sentence)]
     pieces: list[tuple[int, int]] = []
-    for start, end in zip(cuts, ends, strict=False):
+    for start, end in zip(starts, ends, strict=True):
         if pieces:
             before, words = sentence[slice(*pieces[-1])], len(sentence[start:end].split())
             if words < _MIN_WORDS or len(before.split()) < _MIN_WORDS or not _ASKS.match(before):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from langgraph.runtime import Runtime
 
 from agents.conversation import State
@@ -12,7 +14,7 @@ from rag.answering import Done, Token
 from rag.documents import document
 
 _SOURCES = 6  # passages of one answer at most
-LIMIT_REPLY = "I stopped at the bound set for one answer before I had one, so I would rather not guess. {why}."
+_LIMIT_REPLY = "I stopped at the bound set for one answer before I had one, so I would rather not guess. {why}."
 
 
 def by_parts(state: State, runtime: Runtime[Run]) -> Answer:
@@ -20,7 +22,6 @@ def by_parts(state: State, runtime: Runtime[Run]) -> Answer:
     run = runtime.context
     answers: list[Answer] = []
     parts, run.parts = run.parts, ()
-    run.client.purpose = "answer"
     for part, found in zip(parts, run.findings, strict=True):
         if found.final:
             answers.append(Answer(part.text, found.text, False, None))
@@ -30,31 +31,33 @@ def by_parts(state: State, runtime: Runtime[Run]) -> Answer:
         question = part.text
         if part.leans:
             told = [f"“{p.text}” {a.text}" for p, a in zip(parts, answers, strict=False) if not a.refused]
-            question = (
-                f"{part.text}\n(The learner asked before, and knows already: {' '.join(told)})"
-                if told
-                else (f"{part.text}\n(The learner asked before: “{parts[0].text}”)")
-            )
+            before = f", and knows already: {' '.join(told)}" if told else f": “{parts[0].text}”"
+            question = f"{part.text}\n(The learner asked before{before})"
         if answers:
             runtime.stream_writer(Token("\n\n"))
         with run.trace.span("step", "answer part", question=part.text) as span:
             try:
-                for event in run.answerer.over(
-                    question, hits[: run.answerer.settings.sources], run.documents, cancel=run.cancel
-                ):
-                    if isinstance(event, Done):
-                        answers.append(event.answer)
-                        span.detail["refused"] = event.answer.refused
-                    else:
-                        runtime.stream_writer(event)
+                answers.append(over(runtime, question, hits[: run.answerer.settings.sources]))
+                span.detail["refused"] = answers[-1].refused
             except LimitReached as error:
                 span.detail["stopped"] = str(error)
                 break
         if run.cancel.is_set():
             break
     if not answers:
-        return said(state, run, LIMIT_REPLY.format(why="No part was answered in time"), "limit")
+        return stopped(state, run, "No part was answered in time")
     return merged(state["query"], parts[: len(answers)], answers)
+
+
+def over(runtime: Runtime[Run], question: str, hits: Sequence[Hit]) -> Answer:
+    """The model's answer over passages, its words streamed as they come. LimitReached at a bound of the run."""
+    run = runtime.context
+    run.client.purpose = "answer"
+    for event in run.answerer.over(question, hits, run.documents, cancel=run.cancel):
+        if isinstance(event, Done):
+            return event.answer
+        runtime.stream_writer(event)
+    raise AssertionError("an answer ended without Done")
 
 
 def sources(run: Run) -> tuple[list[Hit], dict[str, Document]]:
@@ -78,7 +81,13 @@ def sources(run: Run) -> tuple[list[Hit], dict[str, Document]]:
 
 
 def said(state: State, run: Run, text: str, reason: RefusalReason | None = None) -> Answer:
+    """What is said without a model, as a refusal where there is a reason."""
     return Answer(
         state["question"], text, reason is not None, reason,
         timings_ms={"total": run.trace.elapsed_ms()}, usage=run.client.usage,
     )  # fmt: skip
+
+
+def stopped(state: State, run: Run, why: str) -> Answer:
+    """The refusal of a run that reached a bound before it had an answer."""
+    return said(state, run, _LIMIT_REPLY.format(why=why), "limit")

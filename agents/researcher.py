@@ -24,12 +24,7 @@ from rag.retriever import Search
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-_SCHEMA = {
-    "type": "object",
-    "properties": {"query": {"type": "string", "maxLength": 200}},
-    "required": ["query"],
-    "additionalProperties": False,
-}
+_SCHEMA = decide.object_schema({"query": {"type": "string", "maxLength": 200}})
 
 
 class State(TypedDict, total=False):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from agents import classifier, decide, graph, mcp_client, toolbox, trace
+from agents import decide, graph, mcp_client, toolbox, trace
 from agents.bank import Bank
 from agents.classifier import Classifier
 from agents.config import AgentSettings
@@ -18,6 +18,7 @@ from agents.learners import Learners
 from agents.run import Metered, Run
 from agents.telemetry import Exporter
 from agents.threads import Threads
+from core import files
 from core.types import Answer, Document, Message, wire
 from rag.answering import Answerer, Event
 
@@ -215,7 +216,7 @@ class Tutor:
 def _classifier(settings: AgentSettings, retriever: Retriever) -> Classifier | None:
     if settings.intent_examples is None:
         return None
-    examples = classifier.read(settings.intent_examples, "intent", AgentError)
+    examples = files.read_examples(settings.intent_examples, ("text", "intent"), AgentError)
     embedder = retriever.embedder
     return Classifier(
         lambda texts: embedder.encode(texts, tokens=False)[0], examples, settings.intent_cache, embedder.fingerprint

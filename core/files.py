@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,14 @@ def write(path: Path, text: str) -> None:
     """Replaces a file's text."""
     with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8")
+
+
+def read_examples(path: Path, columns: Sequence[str], raises: type[GenlError]) -> list[tuple[str, ...]]:
+    """The named columns of a JSON-lines file's rows, as text; the error names the column that a row lacks."""
+    try:
+        return [tuple(str(row[name]) for name in columns) for _, row in read_jsonl(path, raises)]
+    except KeyError as missing:
+        raise raises(f"{path}: no file of examples (a row without {missing})") from None
 
 
 def read_jsonl(path: Path, raises: type[GenlError] = DocumentError) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -72,7 +72,7 @@ def explain(client: ChatClient, question: Question) -> Question | None:
     reply = client.complete(
         [Message("system", decide.instructions("explainer")), Message("user", asked)],
         max_tokens=_EXPLANATION_TOKENS,
-        schema=object_schema({"explanation": text, "why_not": _array(text, len(wrong))}),
+        schema=decide.object_schema({"explanation": text, "why_not": _array(text, len(wrong))}),
     )
     row = decide.json_object(reply.text)
     try:
@@ -91,7 +91,7 @@ def numbered(told: Sequence[str]) -> str:
 
 def _draft_schema(slot: Slot, sentences: int) -> dict[str, Any]:
     option = {"type": "string", "minLength": 1, "maxLength": 110}
-    return object_schema({
+    return decide.object_schema({
         "sentence": {"type": "integer", "enum": list(range(1, sentences + 1))},
         "question": {"type": "string", "minLength": 20, "maxLength": 320},
         "right": _array(option, slot.answers),
@@ -101,13 +101,6 @@ def _draft_schema(slot: Slot, sentences: int) -> dict[str, Any]:
 
 def _array(item: Mapping[str, Any], n: int) -> dict[str, Any]:
     return {"type": "array", "items": dict(item), "minItems": n, "maxItems": n}
-
-
-def object_schema(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON schema of an object with just these properties, all of them needed."""
-    return {
-        "type": "object", "properties": dict(properties), "required": list(properties), "additionalProperties": False,
-    }  # fmt: skip
 
 
 def _line(text: object) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agents import decide
 from agents.examiner.plan import statements
-from agents.examiner.writer import numbered, object_schema
+from agents.examiner.writer import numbered
 from core.types import Chunk, Message
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ def _from_passage(client: ChatClient, chunk: Chunk) -> Iterator[tuple[str, str]]
         return
     side = {"type": "string", "minLength": 10, "maxLength": 240}
     card = {"sentence": {"type": "integer", "enum": list(range(1, len(told) + 1))}, "front": side, "back": side}
-    cards = {"type": "array", "items": object_schema(card), "minItems": 1, "maxItems": min(CARDS, len(told))}
+    cards = {"type": "array", "items": decide.object_schema(card), "minItems": 1, "maxItems": min(CARDS, len(told))}
     reply = client.complete(
         [
             Message("system", decide.instructions("cards")),
             Message("user", f"Subject: {chunk.title}.\nSentences:\n{numbered(told)}"),
         ],
         max_tokens=_TOKENS,
-        schema=object_schema({"cards": cards}),
+        schema=decide.object_schema({"cards": cards}),
     )  # fmt: skip
     by_number = dict(enumerate(told, 1))
     for row in decide.json_object(reply.text).get("cards") or []:

@@ -13,7 +13,7 @@ from typing import Any
 from agents.errors import ToolError
 
 MAX_CHARS = 300
-MAX_EXPONENT = 1000
+_MAX_EXPONENT = 1000
 
 # Decimal and binary prefixes, information, time, work, money; counts have no dimension but keep their name.
 _UNITS = """
@@ -53,11 +53,19 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sqrt": math.sqrt, "log": math.log, "ln": math.log, "log2": math.log2, "log10": math.log10, "exp": math.exp,
     "ceil": math.ceil, "floor": math.floor, "abs": abs, "round": round, "min": min, "max": max,
 }  # fmt: skip
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    if abs(_plain(exponent)) > _MAX_EXPONENT:
+        raise ToolError(f"an exponent beyond {_MAX_EXPONENT}")
+    return operator.pow(base, exponent)
+
+
 OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: _power,
 }  # fmt: skip
-_NUMBERS = {
+NUMBERS = {
     "pi": math.pi, "e": math.e, "percent": 0.01, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12,
 }  # fmt: skip
 # "7e9 B in GiB": what follows the last "in" or "to" is the unit asked for.
@@ -110,22 +118,16 @@ def _value(node: ast.expr, depth: int = 0) -> Any:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             return float(number)
         case ast.Name(id=name):
-            return _NUMBERS[name] if name in _NUMBERS else _unit(name)
+            return NUMBERS[name] if name in NUMBERS else _unit(name)
         case ast.UnaryOp(op=ast.USub(), operand=inner):
             return -_value(inner, depth + 1)
         case ast.UnaryOp(op=ast.UAdd(), operand=inner):
             return _value(inner, depth + 1)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            return _apply(OPERATORS[type(op)], _value(left, depth + 1), _value(right, depth + 1))
+            return _guarded(lambda: OPERATORS[type(op)](_value(left, depth + 1), _value(right, depth + 1)))
         case ast.Call(func=ast.Name(id=name), args=given, keywords=[]) if name in FUNCTIONS and given:
             return _call(name, [_value(a, depth + 1) for a in given])
     raise ToolError(f"{ast.unparse(node)!r} is not arithmetic. Known functions: {', '.join(FUNCTIONS)}")
-
-
-def _apply(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
-    if operation is operator.pow and abs(_plain(right)) > MAX_EXPONENT:
-        raise ToolError(f"an exponent beyond {MAX_EXPONENT}")
-    return _guarded(lambda: operation(left, right))
 
 
 def _call(name: str, given: list[Any]) -> Any:

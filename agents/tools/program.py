@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from inspect import signature
 
 from agents.errors import ToolError
-from agents.tools.calculate import FUNCTIONS, MAX_EXPONENT, OPERATORS, number
+from agents.tools.calculate import FUNCTIONS, NUMBERS, OPERATORS, number
 from agents.tools.formulas import FORMULAS
 
 MAX_LINES = 25
 CONSTANTS: Mapping[str, float] = {
-    "pi": math.pi, "e": math.e, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12, "percent": 0.01,
+    **NUMBERS,
     "KB": 1e3, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
     "TiB": 2.0**40, "GFLOPS": 1e9, "TFLOPS": 1e12, "PFLOPS": 1e15, "us": 1e-6, "ms": 1e-3, "minute": 60.0,
     "minutes": 60.0, "hour": 3600.0, "hours": 3600.0, "day": 86400.0, "days": 86400.0, "week": 604800.0,
@@ -139,7 +139,7 @@ def _value(node: ast.expr, names: Mapping[str, float | bool], depth: int = 0) ->
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return inner(operand)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            return _guarded(lambda: _power_bound(OPERATORS[type(op)], inner(left), inner(right)), node)
+            return _guarded(lambda: OPERATORS[type(op)](inner(left), inner(right)), node)
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISONS:
             return _COMPARISONS[type(op)](inner(left), inner(right))
         case ast.Call(func=ast.Name(id=name), args=given, keywords=named) if name in FORMULAS:
@@ -165,12 +165,6 @@ def _formula(name: str, keywords: Sequence[str]) -> str:
 
 def _arguments(name: str, given: list[float | bool]) -> list[float | int]:
     return [given[0], int(given[1])] if name == "round" and len(given) == 2 else given
-
-
-def _power_bound(operation: Callable[[float, float], float], left: float, right: float) -> float:
-    if operation is operator.pow and abs(right) > MAX_EXPONENT:
-        raise ToolError(f"an exponent beyond {MAX_EXPONENT}")
-    return operation(left, right)
 
 
 def _guarded(operation: Callable[[], float], node: ast.expr) -> float:

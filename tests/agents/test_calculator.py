@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents import decide
-from agents.config import AgentSettings
 from agents.errors import ToolError
 from agents.tools import formulas, program
 from agents.tutor import Tutor
+from core.paths import ROOT
 
 Make = Callable[..., Tutor]
 
@@ -136,9 +136,7 @@ def test_a_problem_in_words_is_worked_out_with_formulas(tutor: Make, understandi
 
 
 def test_every_worked_problem_works_and_uses_its_numbers() -> None:
-    path = AgentSettings().worked_problems
-    assert path is not None
-    rows = [json.loads(row) for row in path.open()]
+    rows = [json.loads(row) for row in (ROOT / "data" / "problems" / "worked.jsonl").open()]
     assert len(rows) > 200 and {row["formula"] for row in rows} >= set(formulas.FORMULAS) - {
         "speculative_tokens_per_pass"
     }

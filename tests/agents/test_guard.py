@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from agents import classifier
-from agents.classifier import Classifier, read
+from agents.classifier import Classifier
 from agents.errors import AgentError
 from agents.guard import Guard, matched, without_orders
 from agents.tutor import Tutor
+from core import files
 from core.paths import ROOT
 from rag.retriever import Retriever
 
@@ -64,7 +65,7 @@ def test_the_classifier_learns_from_its_file(tmp_path: Path) -> None:
     rows = [{"text": f"steal {n}", "intent": "harmful"} for n in range(20)]
     rows += [{"text": f"learn {n}", "intent": "question"} for n in range(20)]
     (tmp_path / "e.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    examples = read(tmp_path / "e.jsonl", "intent", AgentError)
+    examples = files.read_examples(tmp_path / "e.jsonl", ("text", "intent"), AgentError)
     guard = Guard(Classifier(encode, examples, tmp_path / "vectors.npz", "x"))
     assert guard.check("steal it").route == "harmful" and guard.check("learn it").intent == "question"
     before = encoded.copy()
@@ -77,7 +78,7 @@ def test_the_classifier_learns_from_its_file(tmp_path: Path) -> None:
         assert (len(rows) in encoded[len(before) :]) is broken  # the examples' vectors are kept, and made anew
     (tmp_path / "e.jsonl").write_text('{"text": "no label"}\n')
     with pytest.raises(AgentError, match="no file of examples"):
-        read(tmp_path / "e.jsonl", "intent", AgentError)
+        files.read_examples(tmp_path / "e.jsonl", ("text", "intent"), AgentError)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_the_classifier_learns_from_its_file(tmp_path: Path) -> None:
 def test_the_committed_examples_tell_what_a_message_asks_for(
     retriever: Retriever, understanding: dict[str, Any], message: str, intent: str
 ) -> None:
-    examples = read(understanding["intent_examples"], "intent", AgentError)
+    examples = files.read_examples(understanding["intent_examples"], ("text", "intent"), AgentError)
     embedder = retriever.embedder
     guard = Guard(
         Classifier(lambda t: embedder.encode(t, tokens=False)[0], examples, understanding["intent_cache"], "e")
