@@ -14,7 +14,7 @@ from rag.config import AnswerSettings
 class Limits(Settings):
     """Bounds of one run, over its sub-graphs too. At a bound the run answers with what it has, or refuses."""
 
-    model_calls: int = Field(8, ge=1)
+    model_calls: int = Field(24, ge=1)
     tool_calls: int = Field(6, ge=1)
     seconds: float = Field(600, gt=0)
     plan_steps: int = Field(3, ge=1, le=6)

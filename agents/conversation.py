@@ -20,14 +20,14 @@ _TOPIC_SCHEMA = decide.object_schema({"topic": {"type": "string", "maxLength": 8
 
 class State(TypedDict, total=False):
     """What a thread keeps: its last messages, the summary of earlier ones, what the learner told of themself word for word,
-    the spans cited (document:start-end), the open question and the subject of the last one."""
+    the spans cited (document:start-end), the open question as a row of a bank and the subject of the last one."""
 
     messages: list[dict[str, str]]
     summary: str
     told: list[str]
     quiz_topic: str
     evidence: list[str]
-    open_question: str
+    open_question: dict[str, Any] | None
     question: str
     query: str
     answer: Any

@@ -7,6 +7,7 @@ Run.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from langgraph.runtime import Runtime  # read by LangGraph from the nodes' annotations
@@ -164,10 +165,10 @@ def _act(state: State, runtime: Runtime[Run]) -> State:
             return {}
         span.detail["result"] = found.text[:1000]
     _keep(runtime, found)
-    if found.question_id:
-        return {"open_question": found.question_id, "quiz_topic": str(call.arguments.get("topic", ""))}
+    if found.question:
+        return {"open_question": asdict(found.question), "quiz_topic": str(call.arguments.get("topic", ""))}
     if call.tool == "grade_answer":
-        return {"open_question": ""}
+        return {"open_question": None}
     return {}
 
 

@@ -42,7 +42,8 @@ def server(tutor: Tutor) -> MCPServer[Any]:
         from agents.tools.quiz import make_quiz
 
         found = make_quiz(tutor.bank, tutor.retriever, tutor.learners.learner("mcp"), topic)
-        q = tutor.bank[found.question_id]
+        q = found.question
+        assert q is not None  # make_quiz
         return {"question": q.question, "options": list(q.options), "correct": list(q.correct),
                 "explanation": q.explanation, "source": q.source.quote}  # fmt: skip
 

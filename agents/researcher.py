@@ -81,7 +81,7 @@ def _search(state: State, runtime: Runtime[Desk]) -> State:
 
 
 def _after_search(state: State, runtime: Runtime[Desk]) -> str:
-    close = max((_closeness(hit) for search in state["searches"] for hit in search.hits), default=0.0)
+    close = max((closeness(hit) for search in state["searches"] for hit in search.hits), default=0.0)
     return "rewrite" if close < runtime.context.settings.close and may_rewrite(runtime.context) else "notes"
 
 
@@ -125,5 +125,6 @@ def _notes(state: State, runtime: Runtime[Desk]) -> State:
     return {"finding": Finding(found, hits=tuple(hits), searches=tuple(state["searches"]))}
 
 
-def _closeness(hit: Hit) -> float:
+def closeness(hit: Hit) -> float:
+    """How near a passage is to its query, by the reranker where there is one."""
     return hit.scores.get("reranker", hit.score)

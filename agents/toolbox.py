@@ -10,6 +10,7 @@ import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,7 +22,7 @@ from agents.tools.finding import Finding
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-    from agents.bank import Bank
+    from agents.bank import Bank, Question
     from agents.learners import Learner
     from agents.run import Metered
     from rag.retriever import Retriever
@@ -37,7 +38,7 @@ class Desk:
     learner: Learner
     bank: Bank
     settings: AgentSettings
-    open_question: str = ""
+    open_question: Question | None = None
     conversation: str = ""
     client: Metered | None = None
 
@@ -45,6 +46,7 @@ class Desk:
 def built_in(desk: Desk) -> list[BaseTool]:
     """The tutor's own tools. The first line of each docstring is what the model reads of it."""
     from agents import calculator, researcher
+    from agents.examiner import single
     from agents.tools import gpu_memory as memory
     from agents.tools import notes, progress, quiz, run_python
 
@@ -73,11 +75,11 @@ def built_in(desk: Desk) -> list[BaseTool]:
 
     def make_quiz(topic: Annotated[str, "the subject, or empty for any"] = "") -> Finding:
         """ask the learner a practice question, when they want to be quizzed or tested"""
-        return quiz.make_quiz(desk.bank, desk.retriever, desk.learner, topic)
+        return quiz.make_quiz(desk.bank, desk.retriever, desk.learner, topic, partial(single.question_on, desk))
 
     def grade_answer(letters: Annotated[str, "the learner's choice, like B or A and D"]) -> Finding:
         """grade the learner's reply to the practice question asked before"""
-        return quiz.grade_answer(desk.bank, desk.learner, desk.open_question, letters)
+        return quiz.grade_answer(desk.learner, desk.open_question, letters)
 
     def show_progress() -> Finding:
         """show the learner's own results so far: what is mastered and what was missed"""

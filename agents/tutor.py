@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from agents import decide, graph, mcp_client, toolbox, trace
-from agents.bank import Bank
+from agents.bank import Bank, Question, question
 from agents.classifier import Classifier
 from agents.config import AgentSettings
 from agents.conversation import State
@@ -160,7 +160,7 @@ class Tutor:
             self.learners.learner(learner),
             self.bank,
             self.settings,
-            before.get("open_question", ""),
+            _open_question(before),
             _said(before),
             metered,
         )
@@ -221,6 +221,11 @@ def _classifier(settings: AgentSettings, retriever: Retriever) -> Classifier | N
     return Classifier(
         lambda texts: embedder.encode(texts, tokens=False)[0], examples, settings.intent_cache, embedder.fingerprint
     )
+
+
+def _open_question(before: Mapping[str, Any]) -> Question | None:
+    row = before.get("open_question")
+    return question(row) if isinstance(row, dict) else None
 
 
 def _said(before: Mapping[str, Any]) -> str:

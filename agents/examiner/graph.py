@@ -23,6 +23,7 @@ from agents.examiner.known import Known
 from agents.examiner.plan import Slot, passages
 from core import files, journal
 from core.types import Chunk
+from rag.answering import Stage
 from rag.retriever import Retriever
 from serving.client import ChatClient
 
@@ -135,11 +136,13 @@ def _graph() -> CompiledStateGraph[State, Desk, State, State]:
 
 
 def _write(state: State, runtime: Runtime[Desk]) -> State:
+    runtime.stream_writer(Stage("write_question", 0.0))
     trouble = [v.trouble for v in state["verdicts"] if not v.passed]
     return {"draft": writer.write(runtime.context.client, state["slot"], state["chunk"], trouble)}
 
 
 def _judge(state: State, runtime: Runtime[Desk]) -> State:
+    runtime.stream_writer(Stage("judge_question", 0.0))
     desk, draft = runtime.context, state["draft"]
     verdicts = [gates.Verdict("written", draft is not None, draft is not None, "it was no whole question")]
     if draft is not None:

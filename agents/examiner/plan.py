@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count, cycle
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from rag.chunking import sentences
 from rag.notes import listed
 
 if TYPE_CHECKING:
+    from agents.bank import Question
+    from core.types import Document
     from rag.retriever import Retriever
 
 _DIFFICULTIES = ("easy", "medium", "hard", "medium", "medium")
@@ -54,14 +57,14 @@ def passages(retriever: Retriever, task: str) -> Iterator[Chunk]:
     naming = {d.doc_id for d in retriever.documents().values() if task in map(str, listed(d, "tasks"))}
     by_note: dict[str, list[Chunk]] = {}
     for chunk in retriever.index.chunks:
-        if chunk.doc_id in naming and _askable(chunk):
+        if chunk.doc_id in naming and askable(chunk):
             by_note.setdefault(chunk.doc_id, []).append(chunk)
     longest = max(map(len, by_note.values()), default=0)
     taken = [c[n] for n in range(longest) for c in by_note.values() if n < len(c)]
     yield from taken
     known = {c.chunk_id for c in taken}
     for hit in retriever.search(TASKS[task].text, k=40).hits:
-        if hit.chunk.chunk_id not in known and _askable(hit.chunk):
+        if hit.chunk.chunk_id not in known and askable(hit.chunk):
             yield hit.chunk
 
 
@@ -70,6 +73,26 @@ def statements(chunk: Chunk) -> list[str]:
     return [chunk.text[a:b] for a, b in sentences(chunk.text) if len(chunk.text[a:b].split()) >= 5]
 
 
-def _askable(chunk: Chunk) -> bool:
+def task_of(doc_id: str, domain: int | None, retriever: Retriever, bank: Iterable[Question]) -> str | None:
+    """A task statement for a question on that note, of the domain where one is given; None where nothing tells.
+
+    What most of the bank's questions on the note are of; else the note's own first task; else what most of the bank's
+    questions on the notes of its folder are of.
+    """
+    notes = retriever.documents()
+    folder = doc_id.rpartition("/")[0]
+    fitting = [q for q in bank if domain in (None, q.domain)]
+    on_note = Counter(q.task for q in fitting if q.source.doc_id == doc_id)
+    in_folder = Counter(q.task for q in fitting if q.source.doc_id.rpartition("/")[0] == folder)
+    own = [t for t in _own_tasks(notes.get(doc_id)) if domain in (None, int(t.split(".")[0]))]
+    ranked = [*(t for t, _ in on_note.most_common(1)), *own, *(t for t, _ in in_folder.most_common(1))]
+    return ranked[0] if ranked else None
+
+
+def askable(chunk: Chunk) -> bool:
     """Prose of a few sentences: tables and code make poor quotes."""
     return 1 <= len(statements(chunk)) <= _MAX_SENTENCES and "```" not in chunk.text and "\n|" not in chunk.text
+
+
+def _own_tasks(note: Document | None) -> list[str]:
+    return [str(t) for t in listed(note, "tasks") if str(t) in TASKS] if note else []

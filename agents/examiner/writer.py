@@ -16,6 +16,7 @@ from core.types import Chunk, Message
 if TYPE_CHECKING:
     from serving.client import ChatClient
 
+NEW = "new-"  # how the ids of written questions begin
 _DRAFT_TOKENS, _EXPLANATION_TOKENS = 320, 320
 
 
@@ -55,7 +56,7 @@ def write(client: ChatClient, slot: Slot, chunk: Chunk, trouble: Sequence[str] =
         correct.append(place)
     name = hashlib.sha256("\0".join([stem, *sorted(options)]).encode()).hexdigest()[:10]
     return Question(
-        f"new-{name}", slot.domain, slot.task, slot.difficulty, slot.bloom, stem, tuple(options),
+        NEW + name, slot.domain, slot.task, slot.difficulty, slot.bloom, stem, tuple(options),
         tuple(sorted(correct)), "", (), Source(chunk.doc_id, start, start + len(quote), quote), {},
     )  # fmt: skip
 

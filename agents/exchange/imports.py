@@ -14,8 +14,9 @@ from agents.bank import Question, question
 from agents.examiner import gates
 from agents.examiner.gates import Verdict
 from agents.examiner.known import Known
+from agents.examiner.plan import task_of
 from agents.exchange import formats
-from agents.exchange.placing import source_of, task_of
+from agents.exchange.placing import source_of
 from core import journal
 from core.exam import TASKS
 

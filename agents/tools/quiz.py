@@ -1,9 +1,10 @@
-"""A practice question asked, and the reply to it graded, from the bank."""
+"""A practice question asked, from the bank or written for the purpose, and the reply to it graded."""
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 
 from agents.bank import OPTION_LETTERS, Bank, Question
 from agents.errors import ToolError
@@ -20,11 +21,30 @@ _PLACE = re.compile(
 _ANY = {"", "any", "anything", "random", "nca-genl", "the exam", "exam", "general", "all"}
 
 
-def make_quiz(bank: Bank, retriever: Retriever, learner: Learner, topic: str) -> Finding:
-    """One question: on the topic if one is named, missed ones first, then those never asked. ToolError on an empty bank."""
-    if not len(bank):
-        raise ToolError("the bank of practice questions is empty")
+def make_quiz(
+    bank: Bank,
+    retriever: Retriever,
+    learner: Learner,
+    topic: str,
+    write: Callable[[str, str], Question | None] | None = None,
+) -> Finding:
+    """One question: on the topic if one is named, missed ones first, then those never asked.
+
+    Where all on the topic are answered right, or there is none, `write` is to make one from the document nearest to it.
+    ToolError where there is none to ask.
+    """
     last = {m.question_id: m for m in learner.marks()}
+    topic, told = topic.strip(), ""
+    found = [] if topic.casefold() in _ANY else retriever.search(topic, k=8, by="document").hits
+    about = [[q for q in bank.questions.values() if q.source.doc_id == hit.chunk.doc_id] for hit in found]
+    if found and write is not None and all(q.id in last and last[q.id].correct for q in about[0]):
+        written = write(topic, found[0].chunk.doc_id)
+        if written is not None:
+            return Finding(shown(written), final=True, question=written)
+        told = "" if about[0] else f"I have no question on “{topic}” that stands its checks; here is another one.\n\n"
+    mine = next(filter(None, about), list(bank.questions.values()))  # the best note that has questions
+    if not mine:
+        raise ToolError("the bank of practice questions is empty")
 
     def due(question: Question) -> tuple[int, float]:
         mark = last.get(question.id)
@@ -32,15 +52,14 @@ def make_quiz(bank: Bank, retriever: Retriever, learner: Learner, topic: str) ->
             return (1, 0.0)
         return (2, mark.at) if mark.correct else (0, mark.at)
 
-    chosen = min(_on_topic(bank, retriever, topic), key=lambda q: (*due(q), q.id))
-    return Finding(shown(chosen), final=True, question_id=chosen.id)
+    chosen = min(mine, key=lambda q: (*due(q), q.id))
+    return Finding(told + shown(chosen), final=True, question=chosen)
 
 
-def grade_answer(bank: Bank, learner: Learner, question_id: str, letters: str) -> Finding:
+def grade_answer(learner: Learner, question: Question | None, letters: str) -> Finding:
     """Whether the letters are right, why, and where the notes say so; the learner's mark is kept."""
-    if not question_id:
+    if question is None:
         raise ToolError("no practice question is open. Ask one first: make_quiz")
-    question = bank[question_id]
     given = chosen_letters(letters, len(question.options))
     if not given:
         raise ToolError(f"reply with a letter, {OPTION_LETTERS[0]} to {OPTION_LETTERS[len(question.options) - 1]}")
@@ -83,15 +102,3 @@ def chosen_letters(text: str, options: int) -> set[int]:
     ):
         found = {letters.index(c.upper()) for c in re.findall(rf"\b[a-{letters[-1].lower()}]\b", text, re.IGNORECASE)}
     return found
-
-
-def _on_topic(bank: Bank, retriever: Retriever, topic: str) -> list[Question]:
-    """The questions whose source notes the topic finds; all of them where no topic is named."""
-    if topic.strip().casefold() in _ANY:
-        return list(bank.questions.values())
-    found = retriever.search(topic, k=8, by="document").hits
-    for hit in found:  # the best note that has questions
-        mine = [q for q in bank.questions.values() if q.source.doc_id == hit.chunk.doc_id]
-        if mine:
-            return mine
-    return list(bank.questions.values())

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from agents.bank import Bank, valid
+from agents.config import AgentSettings, Limits
 from agents.examiner.graph import generate, yields
 from agents.examiner.plan import apportion, passages, slots, statements
+from agents.tutor import Tutor
 from core.errors import ServingError
 from core.exam import DOMAINS
+from rag.answering import Stage
 from rag.retriever import Retriever
 from serving.client import ChatClient, Endpoint
 from tests.wire import model_server
@@ -110,6 +113,38 @@ def test_an_outage_loses_nothing_and_writes_no_half_bank(retriever: Retriever, t
     assert not out.exists() and len((tmp_path / "bank.jsonl.partial").read_text().splitlines()) == 1
     rows = _run(retriever, out, good, n=2)
     assert [row["question"] is not None for row in rows] == [True, False] and len(out.read_text().splitlines()) == 1
+
+
+def test_where_the_bank_has_nothing_on_a_subject_one_is_written_and_graded(
+    tutor: Callable[..., Tutor], settings: AgentSettings, understanding: dict[str, Any]
+) -> None:
+    bank = settings.bank / "toy.jsonl"
+    bank.write_text(bank.read_text().splitlines()[1])  # the one on Triton
+    made = tutor(_script(GOOD), **understanding)
+    events = list(made.stream("quiz me on LoRA", thread="t", learner="ada"))
+    asked = events[-1].answer.text  # type: ignore[union-attr]
+    assert asked.startswith(GOOD["question"])
+    assert [e.name for e in events if isinstance(e, Stage)] == ["make_quiz", "write_question", "judge_question"]
+    made.close()
+    again = Tutor(made.retriever, made.client, settings.model_copy(update=understanding))
+    key = next(line[0] for line in asked.splitlines() if "Low-rank" in line)
+    graded = again.ask(key, thread="t", learner="ada").answer.text
+    assert f"Right: the answer is {key}" in graded and "(lora.md)" in graded
+    assert [m.topic for m in again.learners.learner("ada").marks()] == ["lora.md"]
+    again.close()
+
+
+def test_where_none_can_be_written_the_bank_s_question_is_asked_again(
+    tutor: Callable[..., Tutor], settings: AgentSettings, understanding: dict[str, Any]
+) -> None:
+    made = tutor(_script({"question": "half"}), **understanding, limits=Limits(model_calls=1))
+    made.learners.learner("me").mark("q0", "2.1", "lora.md", True)
+    done = made.ask("quiz me on LoRA")
+    assert done.answer.text.startswith("How many parameters does LoRA of rank 8") and done.trace.count("model") == 1
+    rows = (settings.bank / "toy.jsonl").read_text().splitlines()
+    (settings.bank / "toy.jsonl").write_text(rows[1])
+    other = tutor(_script(LEAKS), **understanding).ask("quiz me on LoRA")
+    assert other.answer.text.startswith("I have no question on “LoRA”") and "gRPC" in other.answer.text
 
 
 def test_shares_follow_the_blueprint() -> None:
