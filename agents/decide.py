@@ -13,6 +13,7 @@ from agents import toolbox
 from agents.parts import split
 from agents.tools.gpu_memory import SHAPES
 from agents.tools.quiz import chosen_letters
+from core import exam
 from core.types import Message
 
 if TYPE_CHECKING:
@@ -50,6 +51,16 @@ _NEEDS_MORE = re.compile(
     r"\d|\b(?:compared?|comparing|comparison|versus|vs|differences?|differ|both|either|then|also|i|me|my|mine|we|our|you|your|"
     r"open|show|run|python|calculate|compute|plan|quiz|progress|earlier|before|said|told)\b", re.IGNORECASE
 )  # fmt: skip
+# The exam itself, as against its subjects, the learner's date and their results.
+_EXAM = re.compile(
+    r"\b(?:nca-?genl|(?:the|this|that|nvidia'?s?) (?:\w+ )?(?:exam|certification|certificate|test))\b", re.IGNORECASE
+)
+_OF_THE_LEARNER = re.compile(r"\b(?:did|have|am|do|was) i\b|\bmy (?:results?|score|weak\w*|mark)\b", re.IGNORECASE)
+_OF_THE_EXAM = re.compile(
+    r"\bdomains?\b|\bweigh(?:t|ts|ted|ing|s)?\b|\b(?:pass(?:ing)?|cut-?off) (?:mark|score|grade)\b|\bhow (?:long|many (?:questions|minutes))\b|"
+    r"\b(?:cost|price|fee|register|valid|expire|proctored?|multiple[- ]choice|format|structure)\b",
+    re.IGNORECASE,
+)
 _SIZE = re.compile(r"\b(\d+(?:\.\d+)?)[ -]?(?:B|billion)\b")
 _GPU = re.compile(r"\b(?:fits?|v?ram|gpu|memory|how (?:much|many|big|large))\b", re.IGNORECASE)
 _PURPOSES = {
@@ -98,11 +109,19 @@ def command(message: str, open_question: bool, intent: str) -> Call | str | None
     memory = None if intent == "calculation" else _memory(text)
     if memory is not None:
         return memory
+    if intent in ("", "question") and _about_the_exam(text):
+        return exam.outline()
     if intent == "plan":
         return Call("study_plan", {"days": _days(text)})
     if intent == "progress":
         return Call("show_progress")
     return None
+
+
+def _about_the_exam(text: str) -> bool:
+    """Whether a message asks for the exam's own length, domains or terms."""
+    asks = "?" in text and len(text) <= 200 and _EXAM.search(text) and _OF_THE_EXAM.search(text)
+    return bool(asks) and not _OF_THE_LEARNER.search(text)
 
 
 def tells(message: str, intent: str) -> bool:

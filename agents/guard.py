@@ -1,6 +1,6 @@
 """What the tutor does not do, decided before any model writes: by patterns, and by a small classifier over embeddings.
 
-Patterns catch the usual wordings, also in base64, ROT13, backwards or in look-alike letters. The classifier (agents/classifier.py) has
+Patterns catch the usual wordings, also in base64, hex, ROT13, backwards or in look-alike letters. The classifier (agents/classifier.py) has
 seen the examples in data/intents/ and catches the others; both are measured by the attack suite
 (data/eval/attacks.jsonl), which neither was made from. Injections inside notes, uploads and tool
 results need no pattern: those texts are only ever quoted as numbered sources, nothing they say can start a tool, and
@@ -10,10 +10,10 @@ every sentence of an answer must be supported by a source.
 from __future__ import annotations
 
 import base64
-import binascii
 import codecs
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -116,6 +116,7 @@ _ROLE_BLOCK = re.compile(
     r"<\s*(system|assistant|user|developer|tool)\s*>.*?(?:<\s*/\s*\1\s*>|\Z)", re.IGNORECASE | re.DOTALL
 )
 _CODED = re.compile(r"\b[A-Za-z0-9+/]{24,}={0,2}")
+_HEX = re.compile(r"\b(?:[0-9a-f]{2}[\s:,]?){12,}\b", re.IGNORECASE)
 
 
 class Guard:
@@ -141,7 +142,7 @@ class Guard:
 
 
 def matched(message: str) -> Route | None:
-    """The route whose pattern a message matches, also in base64, ROT13, backwards, spaced-out or look-alike letters."""
+    """The route whose pattern a message matches, also in base64, hex, ROT13, backwards, spaced-out or look-alike letters."""
     for text in _readings(message):
         for route, patterns in _PATTERNS:
             if any(p.search(text) for p in patterns) and not (route != "exam_dump" and _subject(text)):
@@ -186,10 +187,12 @@ def _readings(message: str) -> list[str]:
         plain[::-1],
     ]
     readings.append(plain.translate(str.maketrans("013457@$", "oieastas")))
-    for coded in _CODED.findall(plain):
+    coded: list[tuple[Callable[[str], bytes], str]]
+    coded = [(base64.b64decode, text + "=" * (-len(text) % 4)) for text in _CODED.findall(plain)]
+    coded += [(bytes.fromhex, re.sub(r"[\s:,]", "", text)) for text in _HEX.findall(plain)]
+    for decode, text in coded:
         try:
-            decoded = base64.b64decode(coded + "=" * (-len(coded) % 4), validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+            readings.append(" ".join(decode(text).decode().split()))
+        except ValueError:  # no such code after all, or no text in it
             continue
-        readings.append(" ".join(decoded.split()))
     return readings

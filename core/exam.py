@@ -12,6 +12,7 @@ from dataclasses import dataclass
 AS_OF = "2026-11"
 QUESTIONS = 50
 MINUTES = 60
+YEARS_VALID = 2
 LETTERS = ("A", "B", "C", "D")
 
 
@@ -115,6 +116,17 @@ DOMAINS: tuple[Domain, ...] = (
 )
 
 TASKS: dict[str, Task] = {task.id: task for domain in DOMAINS for task in domain.tasks}
+
+
+def outline() -> str:
+    """What is known of the exam itself: its length, and its domains with their weights."""
+    domains = "\n".join(f"- {d.number}. {d.name}: {d.weight} %" for d in DOMAINS)
+    return (
+        f"NCA-GENL is a multiple-choice exam of about {QUESTIONS} questions (reports say 50 to 60) in {MINUTES} minutes, taken "
+        f"online under a proctor; the certificate is valid for {YEARS_VALID} years. Its domains and their weights:\n\n{domains}\n\n"
+        f"This is NVIDIA's study guide as reported in {AS_OF}. Price, registration and pass mark are on NVIDIA's certification "
+        "page: I hold no figures for them."
+    )
 
 
 def apportion(n: int, weights: Sequence[float]) -> list[int]:

@@ -14,6 +14,7 @@ from agents import decide
 from agents.config import AgentSettings, Limits
 from agents.errors import AgentError
 from agents.tutor import Finished, Tutor
+from core import exam
 from core.errors import ServingError
 from rag.answering import Stage, Token
 from rag.retriever import Retriever
@@ -103,6 +104,16 @@ def test_a_sum_of_numbers_nobody_gave_is_refused(tutor: Make) -> None:
 def test_memory_of_a_named_model_needs_no_decision(message: str, arguments: dict[str, Any] | None) -> None:
     found = decide.command(message, open_question=False, intent="")
     assert found == (decide.Call("gpu_memory", arguments) if arguments else None)
+
+
+@pytest.mark.parametrize(
+    ("message", "outlined"),
+    [("Which domain counts most in the exam, and with what weight?", True), ("How long is the NCA-GENL exam?", True),
+     ("Which domains of the exam am I weakest in?", False), ("When is my exam?", False), ("What weight decay does AdamW use?", False)],
+)  # fmt: skip
+def test_the_exam_itself_is_known(message: str, outlined: bool) -> None:
+    assert (decide.command(message, open_question=False, intent="question") == exam.outline()) is outlined
+    assert all(d.name in exam.outline() and f"{d.weight} %" in exam.outline() for d in exam.DOMAINS)
 
 
 def test_numbers_need_no_second_model_call(tutor: Make) -> None:
