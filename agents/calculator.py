@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from langgraph.runtime import Runtime  # read by LangGraph from the nodes' annotations
 
-from agents import decide
+from agents import forms, numbers
 from agents.errors import AgentError, ToolError
 from agents.run import LimitReached
 from agents.toolbox import Desk
@@ -73,7 +73,7 @@ def solve(desk: Desk, problem: str) -> Finding:
         if desk.client is None:
             raise
     names, worked = _near(desk.retriever, desk.settings.worked_problems, problem)
-    shown = [Message("system", decide.instructions("calculator"))]
+    shown = [Message("system", forms.instructions("calculator"))]
     # Examples are turns of a conversation: in one message a small model works all of them out again.
     for example, text in worked:
         shown += [Message("user", f"Problem: {example}"), Message("assistant", text)]
@@ -127,14 +127,14 @@ def _work(state: State, runtime: Runtime[Desk]) -> State:
     try:
         lines = program.work(state["written"])
         expressions = " ".join(each.expression for each in lines)
-        if number := decide.groundless(expressions, f"{problem} {runtime.context.conversation}"):
+        if number := numbers.groundless(expressions, f"{problem} {runtime.context.conversation}"):
             raise ToolError(f"{number} is no number of the problem")
     except ToolError as error:
         return {"trouble": str(error) if state["written"] else state["trouble"]}
     # A number counts as used where the result rests on it, or where the formula itself holds it (6 x parameters …).
     resting = program.live(lines)
     formulas = " ".join(str(FORMULAS[name].__doc__) for name in program.used(resting))
-    left_out = decide.unused(f"{' '.join(each.expression for each in resting)} {formulas}", problem)
+    left_out = numbers.unused(f"{' '.join(each.expression for each in resting)} {formulas}", problem)
     trouble = f"the problem also gives {', '.join(left_out)}" if left_out else ""
     return {"worked": [*state["worked"], (lines, left_out)], "trouble": trouble}
 

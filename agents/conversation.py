@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-from agents import decide
+from agents import commands, forms
 from agents.run import LimitReached, Run
 from core.errors import ServingError
 from core.types import Message
@@ -15,7 +15,7 @@ from rag import prompts
 _HISTORY = 6  # messages that a follow-up is made standalone with
 _NEAR = 0.35  # cosine from which something told may be what a question about the learner asks for
 _OF_THEMSELF = re.compile(r"\b(?:I|me|my|mine)\b", re.IGNORECASE)
-_TOPIC_SCHEMA = decide.object_schema({"topic": {"type": "string", "maxLength": 80}})
+_TOPIC_SCHEMA = forms.object_schema({"topic": {"type": "string", "maxLength": 80}})
 
 
 class State(TypedDict, total=False):
@@ -56,7 +56,7 @@ def standalone(state: State, run: Run) -> str:
 def quiz_topic(state: State, run: Run) -> str:
     """The subject of the question asked for; where the message points back, the last one's or what the conversation says."""
     question = state["question"]
-    topic, points_back = decide.quiz_topic(question), decide.points_back(question)
+    topic, points_back = commands.quiz_topic(question), commands.points_back(question)
     if topic and not points_back:
         return topic
     last = state.get("quiz_topic", "")
@@ -71,11 +71,11 @@ def quiz_topic(state: State, run: Run) -> str:
         try:
             asked = f"Conversation:\n{run.desk.conversation[-3000:]}\n\nLast message: {question}"
             reply = run.client.complete(
-                [Message("system", decide.instructions("topic")), Message("user", asked)],
+                [Message("system", forms.instructions("topic")), Message("user", asked)],
                 max_tokens=60,
                 schema=_TOPIC_SCHEMA,
             )
-            topic = str(decide.json_object(reply.text).get("topic", "")).strip() or topic
+            topic = str(forms.json_object(reply.text).get("topic", "")).strip() or topic
         except LimitReached:
             pass
         span.detail["topic"] = topic
@@ -110,7 +110,7 @@ def summary(before: str, old: Sequence[dict[str, str]], run: Run) -> str:
         try:
             reply = run.client.complete(
                 [
-                    Message("system", decide.instructions("summary")),
+                    Message("system", forms.instructions("summary")),
                     Message("user", f"{f'Summary so far: {before}' if before else ''}\n\n{told}\n\nSummary:".strip()),
                 ],
                 max_tokens=180,

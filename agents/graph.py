@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from langgraph.runtime import Runtime  # read by LangGraph from the nodes' annotations
 
-from agents import conversation, decide, replies, researcher, toolbox, verifier
+from agents import commands, conversation, decide, numbers, replies, researcher, toolbox, verifier
 from agents.conversation import State
 from agents.errors import ToolError
 from agents.parts import Part, split
@@ -56,14 +56,14 @@ def _guard(state: State, runtime: Runtime[Run]) -> State:
     if verdict.route != "answer":
         return {"answer": replies.said(state, run, verdict.reply, "guarded")}
     run.intent = verdict.intent
-    found = decide.command(state["question"], bool(state.get("open_question")), run.intent)
+    found = commands.command(state["question"], bool(state.get("open_question")), run.intent)
     if isinstance(found, str):
         return {"answer": replies.said(state, run, found)}
     if found is not None:
         run.waiting.append(found)
-    elif decide.tells(state["question"], run.intent):
+    elif commands.tells(state["question"], run.intent):
         return {
-            "answer": replies.said(state, run, decide.NOTED),
+            "answer": replies.said(state, run, commands.NOTED),
             "told": [*state.get("told", []), state["question"]][-_TOLD:],
         }
     elif run.intent == "recall" and run.desk.conversation:
@@ -131,7 +131,7 @@ def _settled(query: str, run: Run) -> list[decide.Call]:
         if len(parts) > 1:
             run.parts = parts
             return [_step_of(part, parts[n - 1].text if n else "", query, run) for n, part in enumerate(parts)]
-    return [decide.Call("search_notes", {"query": query})] if decide.plain_question(query) else []
+    return [decide.Call("search_notes", {"query": query})] if commands.plain_question(query) else []
 
 
 def _step_of(part: Part, before: str, query: str, run: Run) -> decide.Call:
@@ -153,7 +153,7 @@ def _act(state: State, runtime: Runtime[Run]) -> State:
             run.take(call)
             said = f"{state['question']} {state['query']} {run.desk.conversation}"
             if call.tool == "calculate" and (
-                number := decide.groundless(str(call.arguments.get("expression", "")), said)
+                number := numbers.groundless(str(call.arguments.get("expression", "")), said)
             ):
                 raise ToolError(f"{number} is no number of the learner's message. Use theirs, or search the notes")
             found = toolbox.call(run.tools, call.tool, call.arguments)

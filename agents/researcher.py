@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from langgraph.runtime import Runtime  # read by LangGraph from the nodes' annotations
 
-from agents import decide
+from agents import forms
 from agents.errors import ToolError
 from agents.run import LimitReached
 from agents.toolbox import Desk
@@ -24,7 +24,7 @@ from rag.retriever import Search
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-_SCHEMA = decide.object_schema({"query": {"type": "string", "maxLength": 200}})
+_SCHEMA = forms.object_schema({"query": {"type": "string", "maxLength": 200}})
 
 
 class State(TypedDict, total=False):
@@ -94,13 +94,13 @@ def _rewrite(state: State, runtime: Runtime[Desk]) -> State:
     try:
         reply = client.complete(
             [
-                Message("system", decide.instructions("researcher")),
+                Message("system", forms.instructions("researcher")),
                 Message("user", f"Question: {state['question']}\nTried: {'; '.join(state['queries'])}"),
             ],
             max_tokens=80,
             schema=_SCHEMA,
         )
-        query = str(decide.json_object(reply.text).get("query", "")).strip()
+        query = str(forms.json_object(reply.text).get("query", "")).strip()
     except LimitReached:
         query = ""
     known = {q.casefold() for q in state["queries"]}

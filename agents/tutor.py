@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from agents import decide, graph, mcp_client, toolbox, trace
+from agents import commands, graph, mcp_client, toolbox, trace
 from agents.bank import Bank, Question, question
 from agents.classifier import Classifier
 from agents.config import AgentSettings
@@ -233,7 +233,7 @@ def _said(before: Mapping[str, Any]) -> str:
     turns = [
         f"{'Learner' if m['role'] == 'user' else 'Tutor'}: {m['content']}"
         for m in before.get("messages", [])
-        if m["content"] != decide.NOTED
+        if m["content"] != commands.NOTED
     ]
     told = [f"Learner: {text}" for text in before.get("told", [])]
     older = [text for text in told if text not in turns]  # what is still among the turns is not said twice

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from langgraph.runtime import Runtime  # read by LangGraph from the nodes' annotations
 
-from agents import decide
+from agents import forms
 from agents.run import LimitReached
 from agents.toolbox import Desk
 from core.types import Answer, Chunk, Message
@@ -58,7 +58,7 @@ def supported(client: ChatClient, claim: Claim) -> float:
     """The model's probability, in [0, 1], that the passage supports the claim. Raises ServingError."""
     heading = f" under “{claim.heading}”" if claim.heading else ""
     asked = f"Passage{heading}: {claim.passage}\n\nStatement: {claim.text}\n\nDoes the passage support the statement?"
-    found = client.choose([Message("system", decide.instructions("verifier")), Message("user", asked)], [YES, NO])
+    found = client.choose([Message("system", forms.instructions("verifier")), Message("user", asked)], [YES, NO])
     return math.exp(found.logprobs[YES])
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from agents import decide
+from agents import forms
 from agents.bank import OPTION_LETTERS, Question
 from core.types import Message
 
@@ -75,4 +75,4 @@ def _prompt(question: Question, mode: Mode, passage: str, order: Sequence[int]) 
     if mode == "open book":
         parts.insert(0, f"Notes: {passage}")
     name = "guesser" if mode == "options only" else "solver"
-    return [Message("system", decide.instructions(name)), Message("user", "\n\n".join(parts))]
+    return [Message("system", forms.instructions(name)), Message("user", "\n\n".join(parts))]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agents import decide
+from agents import forms
 from agents.bank import Question, Source
 from agents.examiner.plan import Slot, statements
 from core.exam import TASKS
@@ -34,11 +34,11 @@ def write(client: ChatClient, slot: Slot, chunk: Chunk, trouble: Sequence[str] =
         *(f"The question before was refused: {line}." for line in trouble),
     ]
     reply = client.complete(
-        [Message("system", decide.instructions("writer")), Message("user", "\n\n".join(asked))],
+        [Message("system", forms.instructions("writer")), Message("user", "\n\n".join(asked))],
         max_tokens=_DRAFT_TOKENS,
         schema=_draft_schema(slot, len(told)),
     )
-    row = decide.json_object(reply.text)
+    row = forms.json_object(reply.text)
     try:
         quote = told[int(row["sentence"]) - 1]
         right, wrong = [_line(o) for o in row["right"]], [_line(o) for o in row["wrong"]]
@@ -71,11 +71,11 @@ def explain(client: ChatClient, question: Question) -> Question | None:
     ])  # fmt: skip
     text = {"type": "string", "minLength": 20, "maxLength": 300}
     reply = client.complete(
-        [Message("system", decide.instructions("explainer")), Message("user", asked)],
+        [Message("system", forms.instructions("explainer")), Message("user", asked)],
         max_tokens=_EXPLANATION_TOKENS,
-        schema=decide.object_schema({"explanation": text, "why_not": _array(text, len(wrong))}),
+        schema=forms.object_schema({"explanation": text, "why_not": _array(text, len(wrong))}),
     )
-    row = decide.json_object(reply.text)
+    row = forms.json_object(reply.text)
     try:
         why_not = tuple(_line(w) for w in row["why_not"])
         explanation = _line(row["explanation"])
@@ -92,7 +92,7 @@ def numbered(told: Sequence[str]) -> str:
 
 def _draft_schema(slot: Slot, sentences: int) -> dict[str, Any]:
     option = {"type": "string", "minLength": 1, "maxLength": 110}
-    return decide.object_schema({
+    return forms.object_schema({
         "sentence": {"type": "integer", "enum": list(range(1, sentences + 1))},
         "question": {"type": "string", "minLength": 20, "maxLength": 320},
         "right": _array(option, slot.answers),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from agents import decide
+from agents import forms
 from agents.examiner.plan import statements
 from agents.examiner.writer import numbered
 from core.types import Chunk, Message
@@ -36,17 +36,17 @@ def _from_passage(client: ChatClient, chunk: Chunk) -> Iterator[tuple[str, str]]
         return
     side = {"type": "string", "minLength": 10, "maxLength": 240}
     card = {"sentence": {"type": "integer", "enum": list(range(1, len(told) + 1))}, "front": side, "back": side}
-    cards = {"type": "array", "items": decide.object_schema(card), "minItems": 1, "maxItems": min(CARDS, len(told))}
+    cards = {"type": "array", "items": forms.object_schema(card), "minItems": 1, "maxItems": min(CARDS, len(told))}
     reply = client.complete(
         [
-            Message("system", decide.instructions("cards")),
+            Message("system", forms.instructions("cards")),
             Message("user", f"Subject: {chunk.title}.\nSentences:\n{numbered(told)}"),
         ],
         max_tokens=_TOKENS,
-        schema=decide.object_schema({"cards": cards}),
+        schema=forms.object_schema({"cards": cards}),
     )  # fmt: skip
     by_number = dict(enumerate(told, 1))
-    for row in decide.json_object(reply.text).get("cards") or []:
+    for row in forms.json_object(reply.text).get("cards") or []:
         try:
             front, back, quote = row["front"], row["back"], by_number[int(row["sentence"])]
         except (KeyError, TypeError, ValueError):

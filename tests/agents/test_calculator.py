@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents import decide
+from agents import numbers
 from agents.errors import ToolError
 from agents.tools import formulas, program
 from agents.tutor import Tutor
@@ -142,7 +142,7 @@ def test_every_worked_problem_works_and_uses_its_numbers() -> None:
     }
     for row in rows:
         lines = program.work(row["program"])
-        assert not decide.groundless(" ".join(each.expression for each in lines), row["problem"]), row
+        assert not numbers.groundless(" ".join(each.expression for each in lines), row["problem"]), row
         assert row["formula"] in [*program.used(lines), ""], row
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents import decide
+from agents import commands, decide
 from agents.config import AgentSettings, Limits
 from agents.errors import AgentError
 from agents.tutor import Finished, Tutor
@@ -71,7 +71,7 @@ def test_a_plain_question_is_searched_without_asking_what_to_do(tutor: Make) -> 
      ("What is BLEU? And what is ROUGE?", False), ("hello", False), ("open the note on Triton", False)],
 )  # fmt: skip
 def test_what_counts_as_a_plain_question(message: str, plain: bool) -> None:
-    assert decide.plain_question(message) is plain
+    assert commands.plain_question(message) is plain
 
 
 def test_a_plan_of_two_searches_answers_from_both(tutor: Make) -> None:
@@ -102,7 +102,7 @@ def test_a_sum_of_numbers_nobody_gave_is_refused(tutor: Make) -> None:
     ],
 )  # fmt: skip
 def test_memory_of_a_named_model_needs_no_decision(message: str, arguments: dict[str, Any] | None) -> None:
-    found = decide.command(message, open_question=False, intent="")
+    found = commands.command(message, open_question=False, intent="")
     assert found == (decide.Call("gpu_memory", arguments) if arguments else None)
 
 
@@ -112,7 +112,7 @@ def test_memory_of_a_named_model_needs_no_decision(message: str, arguments: dict
      ("Which domains of the exam am I weakest in?", False), ("When is my exam?", False), ("What weight decay does AdamW use?", False)],
 )  # fmt: skip
 def test_the_exam_itself_is_known(message: str, outlined: bool) -> None:
-    assert (decide.command(message, open_question=False, intent="question") == exam.outline()) is outlined
+    assert (commands.command(message, open_question=False, intent="question") == exam.outline()) is outlined
     assert all(d.name in exam.outline() and f"{d.weight} %" in exam.outline() for d in exam.DOMAINS)
 
 
