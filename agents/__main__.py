@@ -38,8 +38,10 @@ def main() -> None:
         "quiz", help="write practice questions from the notes; a killed run goes on where it was"
     )
     quiz.add_argument("--n", type=int, default=10, help="how many to try for; default 10")
-    quiz.add_argument("--domain", type=int, help="all of this domain; default the exam's weights")
-    quiz.add_argument("--task", metavar="ID", help="all of this task statement, like 2.1")
+    shares = quiz.add_mutually_exclusive_group()
+    shares.add_argument("--blueprint", action="store_true", help="by the exam's weights, which is the default")
+    shares.add_argument("--domain", type=int, help="all of this domain")
+    shares.add_argument("--task", metavar="ID", help="all of this task statement, like 2.1")
     quiz.add_argument("--rotations", type=int, default=2, help="orders of the options a solver is asked in; default 2")
     quiz.add_argument("--out", type=Path, required=True, metavar="FILE", help="the new questions, as JSON lines")
     quiz.set_defaults(act=_quiz)
@@ -103,7 +105,7 @@ def _quiz(args: Namespace) -> None:
         raise ConfigError("--n and --rotations must be at least 1")
     if args.domain is not None and args.domain not in {d.number for d in DOMAINS}:
         raise ConfigError(f"--domain {args.domain}: the exam's domains are 1 to {len(DOMAINS)}")
-    if args.task is not None and (args.task not in TASKS or args.domain not in (None, int(args.task.split(".")[0]))):
+    if args.task is not None and args.task not in TASKS:
         raise ConfigError(f"--task {args.task}: no such task statement. They are {', '.join(TASKS)}")
     if args.out.exists():
         raise ConfigError(f"{args.out}: already there. Remove it first, or choose another --out")
