@@ -12,13 +12,14 @@ WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven"
 
 
 def groundless(expression: str, said: str) -> str:
-    """The first number of a sum that the learner never gave and that is no usual constant; empty where there is none."""
-    given = _given(said)
-    for number in _NUMBER.findall(expression):
-        value = _float(number)
-        if value not in _CONSTANTS and not any(_same(value, g) for g in given):
-            return str(number)
-    return ""
+    """The first number of a sum that the learner never gave and that is no usual constant; empty where there is none.
+
+    Of a sum that holds constants alone it is the first of those: nobody asked for it.
+    """
+    given, found = _given(said), _NUMBER.findall(expression)
+    others = [n for n in found if not any(_same(_float(n), g) for g in given)]
+    nobodys = others[0] if others and len(others) == len(found) else ""
+    return next((n for n in others if _float(n) not in _CONSTANTS), nobodys)
 
 
 def unused(expression: str, problem: str) -> list[str]:

@@ -12,6 +12,7 @@ from agents.run import LimitReached, Run
 from core.types import Answer, Chunk, Document, Hit, RefusalReason
 from rag.answering import Done, Token
 from rag.documents import document
+from rag.fusion import in_turns
 
 _SOURCES = 6  # passages of one answer at most
 _LIMIT_REPLY = "I stopped at the bound set for one answer before I had one, so I would rather not guess. {why}."
@@ -72,12 +73,7 @@ def sources(run: Run) -> tuple[list[Hit], dict[str, Document]]:
         documents[made.doc_id] = made
         chunk = Chunk(made.doc_id, made.doc_id, made.version, 0, len(made.text), made.text, made.title)
         lists.append([Hit(chunk, 1.0, 1, "tool")])
-    hits: dict[str, Hit] = {}
-    for rank in range(max(map(len, lists), default=0)):
-        for found_hits in lists:
-            if rank < len(found_hits):
-                hits.setdefault(found_hits[rank].chunk.chunk_id, found_hits[rank])
-    return list(hits.values())[:_SOURCES], documents
+    return in_turns(lists, _SOURCES), documents
 
 
 def said(state: State, run: Run, text: str, reason: RefusalReason | None = None) -> Answer:

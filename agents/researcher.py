@@ -19,6 +19,7 @@ from agents.toolbox import Desk
 from agents.tools.finding import Finding
 from core.types import Hit, Message
 from rag.answering import Stage
+from rag.fusion import in_turns
 from rag.retriever import Search
 
 if TYPE_CHECKING:
@@ -112,14 +113,8 @@ def _after_rewrite(state: State) -> str:
 
 
 def _notes(state: State, runtime: Runtime[Desk]) -> State:
-    """The passages worth reading, those closest to what was asked first."""
-    best: dict[str, Hit] = {}
-    for search in state["searches"]:
-        for hit in search.hits:
-            held = best.get(hit.chunk.chunk_id)
-            if held is None or hit.score > held.score:
-                best[hit.chunk.chunk_id] = hit
-    hits = sorted(best.values(), key=lambda hit: -hit.score)[: runtime.context.settings.answers.sources]
+    """The passages worth reading, of each query's best in turn: scores of different queries do not compare."""
+    hits = in_turns([search.hits for search in state["searches"]], runtime.context.settings.answers.sources)
     titles = "; ".join(dict.fromkeys(hit.chunk.title for hit in hits))
     found = f"passages of: {titles}" if hits else "nothing found"
     return {"finding": Finding(found, hits=tuple(hits), searches=tuple(state["searches"]))}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
+
+from core.types import Hit
 
 Floats = NDArray[np.float32]
 
@@ -52,3 +55,13 @@ def document_scores(
         mean = sum(scores[p] for p in ranked[:best_of]) / best_of
         out[doc_id] = (scores[ranked[0]] + share * mean, ranked[0])
     return dict(sorted(out.items(), key=lambda item: (-item[1][0], item[0])))
+
+
+def in_turns(lists: Sequence[Sequence[Hit]], k: int) -> list[Hit]:
+    """At most k hits, the first of each list, then the second of each, and so on; each chunk once."""
+    found: dict[str, Hit] = {}
+    for rank in zip_longest(*lists):
+        for hit in rank:
+            if hit is not None:
+                found.setdefault(hit.chunk.chunk_id, hit)
+    return list(found.values())[:k]

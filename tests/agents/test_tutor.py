@@ -74,6 +74,13 @@ def test_what_counts_as_a_plain_question(message: str, plain: bool) -> None:
     assert commands.plain_question(message) is plain
 
 
+def test_a_sum_of_constants_that_nobody_asked_for_is_refused(tutor: Make) -> None:
+    plan = _steps({"tool": "calculate", "expression": "1024 * 1024"}, {"tool": "search_notes", "query": "LoRA"})
+    done = tutor(_script(plan)).ask("How does LoRA train a model?")
+    assert any("1024 is no number" in str(span.detail.get("trouble")) for span in done.trace.spans)
+    assert done.answer.citations and "1,048,576" not in done.answer.text
+
+
 def test_a_plan_of_two_searches_answers_from_both(tutor: Make) -> None:
     plan = _steps({"tool": "search_notes", "query": "LoRA matrices"}, {"tool": "search_notes", "query": "Triton ports"})
     answer = LORA + " Triton serves models over gRPC on port 8001. [2]"

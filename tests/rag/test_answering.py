@@ -13,6 +13,7 @@ import pytest
 
 from core.errors import DocumentError
 from core.types import Message
+from rag import prompts
 from rag.answering import Answerer, Done, Retrieved, Token
 from rag.asking import answer_file, read_questions
 from rag.building import build
@@ -107,6 +108,19 @@ def test_a_follow_up_is_condensed_before_search(retriever: Retriever) -> None:
     assert "LoRA trains two small matrices" in json.dumps(requests[0]["messages"])
     assert events[-1].answer.citations[0].doc_id == "lora.md"  # type: ignore[union-attr]
     assert events[-1].answer.usage.prompt_tokens == 14  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("message", "reply", "query"),
+    [
+        ("Can it be merged?", "Can LoRA be merged?", "Can LoRA be merged?"),
+        ("now something else: which shares should I buy this month?", "Which metric suits a small LoRA?",
+         "now something else: which shares should I buy this month?"),
+        ("Can it be merged?", "Yes, it can.", "What is LoRA? Can it be merged?"),
+    ],
+)  # fmt: skip
+def test_a_reply_that_misses_the_message_is_no_query(message: str, reply: str, query: str) -> None:
+    assert prompts.standalone(reply, message, [Message("user", "What is LoRA?")]) == query
 
 
 def test_given_contexts_replace_retrieval(retriever: Retriever) -> None:

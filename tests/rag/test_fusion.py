@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rag.fusion import document_scores, normalise, top, weighted_sum
+from core.types import Chunk, Hit
+from rag.fusion import document_scores, in_turns, normalise, top, weighted_sum
 from rag.reranking import max_sim
 
 
@@ -38,3 +41,16 @@ def test_max_sim_by_hand() -> None:
     passage = np.array([[0.6, 0.8], [1, 0]], np.float32)
     assert max_sim(query, passage) == pytest.approx((1.0 + 0.8) / 2)
     assert max_sim(query, np.zeros((0, 2), np.float32)) == 0.0
+
+
+@given(st.lists(st.lists(st.integers(0, 9), unique=True, max_size=5), max_size=4), st.integers(0, 8))
+def test_hits_in_turns_keep_each_list_s_order_and_favour_none(lists: list[list[int]], k: int) -> None:
+    made = [[_hit(str(n), rank) for rank, n in enumerate(each)] for each in lists]
+    found = [int(hit.chunk.chunk_id) for hit in in_turns(made, k)]
+    assert len(found) == len(set(found)) == min(k, len({n for each in lists for n in each}))
+    best = {n: min(each.index(n) for each in lists if n in each) for n in found}
+    assert [best[n] for n in found] == sorted(best[n] for n in found)
+
+
+def _hit(name: str, rank: int) -> Hit:
+    return Hit(Chunk(name, name, "", 0, 1, "x", ""), 0.0, rank, "reranked")
