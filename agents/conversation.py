@@ -15,6 +15,11 @@ from rag import prompts
 _HISTORY = 6  # messages that a follow-up is made standalone with
 _NEAR = 0.35  # cosine from which something told may be what a question about the learner asks for
 _OF_THEMSELF = re.compile(r"\b(?:I|me|my|mine)\b", re.IGNORECASE)
+_OTHER_SUBJECT = re.compile(
+    r"\b(?:some|any)thing (?:else|different|unrelated)\b|\b(?:different|other|another|new|change of) (?:topic|subject)\b|"
+    r"\b(?:switch|change) (?:the )?(?:topic|subject)s?\b",
+    re.IGNORECASE,
+)
 _TOPIC_SCHEMA = forms.object_schema({"topic": {"type": "string", "maxLength": 80}})
 
 
@@ -34,7 +39,9 @@ class State(TypedDict, total=False):
 
 
 def refers_back(question: str) -> bool:
-    """Whether a message may lean on earlier ones: short, or with a word that points back."""
+    """Whether a message may lean on earlier ones: short, or with a word that points back, and no change of subject said."""
+    if _OTHER_SUBJECT.search(question):
+        return False
     points = r"\b(?:it|its|this|that|these|those|they|them|their|one|ones|first|second|third|last|former|latter|same|other|others|more|again|instead|else|why|example|and|so|then|there|above|before|earlier|my|i)\b"
     return len(question.split()) <= 6 or re.search(points, question, re.IGNORECASE) is not None
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents import commands, decide
+from agents import commands, conversation, decide
 from agents.config import AgentSettings, Limits
 from agents.errors import AgentError
 from agents.tutor import Finished, Tutor
@@ -225,6 +225,16 @@ def test_follow_ups_are_made_standalone_and_what_was_said_can_be_asked(tutor: Ma
     doc_id, span = made.evidence("t")[0].split(":")
     start, end = map(int, span.split("-"))
     assert doc_id == "lora.md" and "two small matrices" in made.retriever.document(doc_id).text[start:end]
+
+
+@pytest.mark.parametrize(
+    ("message", "leans"),
+    [("and why is that the right answer?", True), ("Can it be merged?", True), ("What does ROUGE-L measure in a summary then?", True),
+     ("ok thx. now something else: which shares should I buy this month?", False), ("New topic: why is that so?", False),
+     ("Which collective does data-parallel training use for gradients?", False)],
+)  # fmt: skip
+def test_what_leans_on_earlier_turns(message: str, leans: bool) -> None:
+    assert conversation.refers_back(message) is leans
 
 
 def test_what_the_learner_tells_is_kept_and_quoted(tutor: Make, understanding: dict[str, Any]) -> None:

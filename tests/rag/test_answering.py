@@ -114,8 +114,6 @@ def test_a_follow_up_is_condensed_before_search(retriever: Retriever) -> None:
     ("message", "reply", "query"),
     [
         ("Can it be merged?", "Can LoRA be merged?", "Can LoRA be merged?"),
-        ("now something else: which shares should I buy this month?", "Which metric suits a small LoRA?",
-         "now something else: which shares should I buy this month?"),
         ("Can it be merged?", "Yes, it can.", "What is LoRA? Can it be merged?"),
     ],
 )  # fmt: skip
