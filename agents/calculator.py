@@ -129,6 +129,8 @@ def _work(state: State, runtime: Runtime[Desk]) -> State:
         expressions = " ".join(each.expression for each in lines)
         if number := numbers.groundless(expressions, f"{problem} {runtime.context.conversation}"):
             raise ToolError(f"{number} is no number of the problem")
+        if bits := numbers.bits_as_bytes(expressions, problem):
+            raise ToolError(f"the problem gives {bits} in bits, and b bits are b / 8 bytes")
     except ToolError as error:
         return {"trouble": str(error) if state["written"] else state["trouble"]}
     # A number counts as used where the result rests on it, or where the formula itself holds it (6 x parameters …).

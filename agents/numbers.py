@@ -29,6 +29,12 @@ def unused(expression: str, problem: str) -> list[str]:
     return [n for n in numbers if not any(_same(t, _float(n)) for t in taken) and _float(n) not in _NO_DATA]
 
 
+def bits_as_bytes(expression: str, problem: str) -> str:
+    """A number that the problem gives in bits and the expression takes as bytes; empty where there is none."""
+    in_bits = re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)[ -]?bits?\b", problem, re.IGNORECASE)
+    return next((n for n in in_bits if re.search(rf"\bbytes_\w+\s*=\s*{re.escape(n)}(?![\d.]|\s*/)", expression)), "")
+
+
 def _given(said: str) -> set[float]:
     words = {float(n) for word, n in WORDS.items() if re.search(rf"\b{word}\b", said, re.IGNORECASE)}
     return words | {_float(n) for n in _NUMBER.findall(said)}

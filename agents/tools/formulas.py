@@ -277,6 +277,44 @@ FORMULAS: dict[str, Callable[..., float]] = {
 }  # fmt: skip
 
 
+# Between what an argument lies, and what a small model that passes anything else mostly forgot.
+_A_SHARE = (0.0, 1.0, "a share lies between 0 and 1: write 80 * percent")
+_ONE_VALUE = (0.1, 16.0, "one value has up to 8 bytes: FP32 has 4, BF16 2, INT8 1, and b bits are b / 8 bytes")
+_BOUNDS: dict[str, tuple[float, float, str]] = {
+    "bytes_each": _ONE_VALUE,
+    "bytes_per_value": _ONE_VALUE,
+    "bytes_per_parameter": (0.1, 64.0, "full training takes about 16 bytes of a parameter"),
+    "parameters": (1000.0, math.inf, "it counts single parameters: write 7 * billion"),
+    "peak_flops": (1e9, math.inf, "it is in FLOPs a second: write 300 * TFLOPS"),
+    "peak_flops_each": (1e9, math.inf, "it is in FLOPs a second: write 300 * TFLOPS"),
+    "bandwidth_bytes_per_second": (1e6, math.inf, "it is in bytes a second: write 900 * GB"),
+    **dict.fromkeys(
+        (
+            "utilisation",
+            "share",
+            "share_a",
+            "share_b",
+            "alpha",
+            "observed",
+            "probability",
+            "acceptance_rate",
+            "parallel_share",
+        ),
+        _A_SHARE,
+    ),
+}
+
+
+def apply(name: str, *given: float, **named: float) -> float:
+    """The formula's value. ValueError for an argument that cannot be meant, TypeError for one too few or too many."""
+    bound = inspect.signature(FORMULAS[name]).bind(*given, **named)
+    for argument, value in bound.arguments.items():
+        low, high, advice = _BOUNDS.get(argument, (-math.inf, math.inf, ""))
+        if not isinstance(value, tuple) and not low <= value <= high:
+            raise ValueError(f"{argument}={value:g}, but {advice}")
+    return FORMULAS[name](*given, **named)
+
+
 def line(name: str) -> str:
     """What the model reads of a formula: its name, its arguments, what it is."""
     function = FORMULAS[name]

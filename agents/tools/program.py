@@ -16,7 +16,7 @@ from inspect import signature
 
 from agents.errors import ToolError
 from agents.tools.calculate import FUNCTIONS, NUMBERS, OPERATORS, number
-from agents.tools.formulas import FORMULAS
+from agents.tools.formulas import FORMULAS, apply
 
 MAX_LINES = 25
 CONSTANTS: Mapping[str, float] = {
@@ -144,7 +144,7 @@ def _value(node: ast.expr, names: Mapping[str, float | bool], depth: int = 0) ->
             return _COMPARISONS[type(op)](inner(left), inner(right))
         case ast.Call(func=ast.Name(id=name), args=given, keywords=named) if name in FORMULAS:
             keywords = {k.arg: inner(k.value) for k in named if k.arg}
-            return _guarded(lambda: FORMULAS[name](*map(inner, given), **keywords), node)
+            return _guarded(lambda: apply(name, *map(inner, given), **keywords), node)
         case ast.Call(func=ast.Name(id=name), args=given, keywords=[]) if name in FUNCTIONS and given:
             return _guarded(lambda: FUNCTIONS[name](*_arguments(name, list(map(inner, given)))), node)
     raise ToolError(f"{ast.unparse(node)[:80]!r} is not arithmetic")

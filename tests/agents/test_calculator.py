@@ -90,6 +90,9 @@ def test_a_program_names_its_values_and_shows_their_units() -> None:
         ("x = 1 / 0", "divides by zero"),
         ("x = 9 ** 99999", "exponent"),
         ("x = perplexity(1e9)", "cannot be computed"),
+        ("x = weights_bytes(parameters=7, bytes_each=2)", "single parameters"),
+        ("x = vectors_bytes(vectors=5e6, dimensions=384, bytes_per_value=32)", "FP32 has 4"),
+        ("x = any_false_positive(alpha=5, tests=20)", "between 0 and 1"),
         ("x = __import__('os').system('id')", "there is no formula '__import__'"),
         ("x = (1).__class__", "is not arithmetic"),
         ("x = [1, 2]", "is not arithmetic"),
@@ -162,6 +165,15 @@ def test_of_programs_that_use_every_number_the_result_that_most_share_stands(
     wrong, right = "x = 45 * 15 / 30", "x = 2 * 45 / (2 * 45 + 15 + 30)"
     done = tutor(_writes(wrong, right, "x = 45 / (45 + 0.5 * (15 + 30))"), **understanding).ask(PROBLEM)
     assert "x: 0.666667" in done.answer.text and done.trace.count("model") <= 4
+
+
+@pytest.mark.parametrize(
+    ("expression", "found"),
+    [("weights_bytes(parameters=70 * billion, bytes_each=4.127)", "4.127"), ("weights_bytes(parameters=7e9, bytes_each=4)", ""),
+     ("weights_bytes(parameters=70 * billion, bytes_each=4.127 / 8)", ""), ("weights_of_bits_bytes(parameters=7e9, bits_each=4.127)", "")],
+)  # fmt: skip
+def test_bits_taken_as_bytes_are_seen(expression: str, found: str) -> None:
+    assert numbers.bits_as_bytes(expression, "How much does a 70B base take at 4.127 bits per weight?") == found
 
 
 def test_arithmetic_written_out_needs_no_model(tutor: Make, understanding: dict[str, Any]) -> None:
