@@ -34,6 +34,8 @@ def by_parts(state: State, runtime: Runtime[Run]) -> Answer:
             told = [f"“{p.text}” {a.text}" for p, a in zip(parts, answers, strict=False) if not a.refused]
             before = f", and knows already: {' '.join(told)}" if told else f": “{parts[0].text}”"
             question = f"{part.text}\n(The learner asked before{before})"
+            if told:
+                hits.insert(0, _as_source("tool/before", "Found out so far", "\n\n".join(told), run.documents))
         if answers:
             runtime.stream_writer(Token("\n\n"))
         with run.trace.span("step", "answer part", question=part.text) as span:
@@ -69,11 +71,14 @@ def sources(run: Run) -> tuple[list[Hit], dict[str, Document]]:
         if found.hits:
             lists.append(list(found.hits))
             continue
-        made = document(f"tool/{number}", "Tool result", found.text)
-        documents[made.doc_id] = made
-        chunk = Chunk(made.doc_id, made.doc_id, made.version, 0, len(made.text), made.text, made.title)
-        lists.append([Hit(chunk, 1.0, 1, "tool")])
+        lists.append([_as_source(f"tool/{number}", "Tool result", found.text, documents)])
     return in_turns(lists, _SOURCES), documents
+
+
+def _as_source(doc_id: str, title: str, text: str, documents: dict[str, Document]) -> Hit:
+    """A text as a passage that an answer may cite; its document joins `documents`."""
+    made = documents[doc_id] = document(doc_id, title, text)
+    return Hit(Chunk(doc_id, doc_id, made.version, 0, len(made.text), made.text, title), 1.0, 1, "tool")
 
 
 def said(state: State, run: Run, text: str, reason: RefusalReason | None = None) -> Answer:
