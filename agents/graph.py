@@ -56,7 +56,7 @@ def _guard(state: State, runtime: Runtime[Run]) -> State:
     if verdict.route != "answer":
         return {"answer": replies.said(state, run, verdict.reply, "guarded")}
     run.intent = verdict.intent
-    found = commands.command(state["question"], bool(state.get("open_question")), run.intent)
+    found = commands.command(state["question"], run.desk.open_question is not None, run.intent)
     if isinstance(found, str):
         return {"answer": replies.said(state, run, found)}
     if found is not None:

@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from agents.classifier import Classifier
@@ -188,7 +189,9 @@ def _readings(message: str) -> list[str]:
     ]
     readings.append(plain.translate(str.maketrans("013457@$", "oieastas")))
     coded: list[tuple[Callable[[str], bytes], str]]
-    coded = [(base64.b64decode, text + "=" * (-len(text) % 4)) for text in _CODED.findall(plain)]
+    coded = [
+        (partial(base64.b64decode, validate=True), text + "=" * (-len(text) % 4)) for text in _CODED.findall(plain)
+    ]
     coded += [(bytes.fromhex, re.sub(r"[\s:,]", "", text)) for text in _HEX.findall(plain)]
     for decode, text in coded:
         try:

@@ -25,12 +25,14 @@ def question_on(desk: Desk, topic: str, doc_id: str) -> Question | None:
 
     None where no passage is near the topic, where none stood the gates, or at a bound of the run. Raises ServingError.
     """
+    if desk.client is None:
+        return None
     near = [
         hit.chunk
         for hit in desk.retriever.search(topic, k=_PASSAGES).hits
         if hit.chunk.doc_id == doc_id and closeness(hit) >= desk.settings.close and plan.askable(hit.chunk)
     ]
-    if not near or desk.client is None:
+    if not near:
         return None
     answered = sum(m.topic == doc_id and m.question_id.startswith(NEW) for m in desk.learner.marks())
     chunk = near[answered % len(near)]

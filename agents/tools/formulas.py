@@ -280,6 +280,7 @@ FORMULAS: dict[str, Callable[..., float]] = {
 # Between what an argument lies, and what a small model that passes anything else mostly forgot.
 _A_SHARE = (0.0, 1.0, "a share lies between 0 and 1: write 80 * percent")
 _ONE_VALUE = (0.1, 16.0, "one value has up to 8 bytes: FP32 has 4, BF16 2, INT8 1, and b bits are b / 8 bytes")
+_SHARES = "utilisation share share_a share_b alpha observed probability acceptance_rate parallel_share"
 _BOUNDS: dict[str, tuple[float, float, str]] = {
     "bytes_each": _ONE_VALUE,
     "bytes_per_value": _ONE_VALUE,
@@ -288,20 +289,7 @@ _BOUNDS: dict[str, tuple[float, float, str]] = {
     "peak_flops": (1e9, math.inf, "it is in FLOPs a second: write 300 * TFLOPS"),
     "peak_flops_each": (1e9, math.inf, "it is in FLOPs a second: write 300 * TFLOPS"),
     "bandwidth_bytes_per_second": (1e6, math.inf, "it is in bytes a second: write 900 * GB"),
-    **dict.fromkeys(
-        (
-            "utilisation",
-            "share",
-            "share_a",
-            "share_b",
-            "alpha",
-            "observed",
-            "probability",
-            "acceptance_rate",
-            "parallel_share",
-        ),
-        _A_SHARE,
-    ),
+    **dict.fromkeys(_SHARES.split(), _A_SHARE),
 }
 
 
