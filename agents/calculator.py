@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, TypedDict
 
 from langgraph.runtime import Runtime  # read by LangGraph from the nodes' annotations
 
-from agents import forms, numbers
-from agents.errors import AgentError, ToolError
+from agents import forms, numbers, problems
+from agents.errors import ToolError
 from agents.run import LimitReached
 from agents.toolbox import Desk
 from agents.tools import calculate, program
 from agents.tools.finding import Finding
 from agents.tools.formulas import FORMULAS, line
-from core import files
 from core.types import Message
 from rag.answering import Stage
 
@@ -44,7 +43,7 @@ _EXAMPLES = 3  # the nearest worked problems, shown to the model
 @dataclass(frozen=True, slots=True)
 class _Shelf:
     names: list[str]
-    worked: list[tuple[str, ...]]
+    worked: list[tuple[str, str]]
     of_names: Floats
     of_worked: Floats
 
@@ -57,8 +56,8 @@ class State(TypedDict, total=False):
     what was wrong with the last one."""
 
     problem: str
-    shown: list[Message]
-    formulas: str
+    names: list[str]
+    examples: list[tuple[str, str]]
     written: str
     tries: int
     worked: list[tuple[list[program.Line], list[str]]]
@@ -72,19 +71,27 @@ def solve(desk: Desk, problem: str) -> Finding:
     except ToolError:
         if desk.client is None:
             raise
-    names, worked = _near(desk.retriever, desk.settings.worked_problems, problem)
-    shown = [Message("system", forms.instructions("calculator"))]
-    # Examples are turns of a conversation: in one message a small model works all of them out again.
-    for example, text in worked:
-        shown += [Message("user", f"Problem: {example}"), Message("assistant", text)]
-    formulas = "\n".join(f"- {line(name)}" for name in names)
+    names, examples = _near(desk.retriever, desk.settings.worked_problems, problem)
     state: State = {
-        "problem": problem, "shown": shown, "formulas": formulas, "tries": 0, "worked": [], "trouble": "",
+        "problem": problem, "names": names, "examples": examples, "tries": 0, "worked": [], "trouble": "",
     }  # fmt: skip
     done = _graph().invoke(state, context=desk)
     if not done["worked"]:
         raise ToolError(done["trouble"])
     return Finding(_told(_chosen(done["worked"])), final=True)
+
+
+def prompt(
+    problem: str, names: Sequence[str], examples: Sequence[tuple[str, str]] = (), trouble: str = ""
+) -> list[Message]:
+    """Messages that ask for a program: the formulas by name, and worked problems before the one asked for."""
+    messages = [Message("system", forms.instructions("calculator"))]
+    # Examples are turns of a conversation: in one message a small model works all of them out again.
+    for example, text in examples:
+        messages += [Message("user", f"Problem: {example}"), Message("assistant", text)]
+    formulas = "\n".join(f"- {line(name)}" for name in names)
+    told = f"\nMind: {trouble}." if trouble else ""
+    return [*messages, Message("user", f"Formulas:\n{formulas}\n\nProblem: {problem}{told}")]
 
 
 @cache
@@ -106,12 +113,10 @@ def _write(state: State, runtime: Runtime[Desk]) -> State:
     assert client is not None  # solve
     runtime.stream_writer(Stage("calculate", 0.0))
     client.purpose = "calculate"
-    told = f"\nMind: {state['trouble']}." if state["trouble"] else ""
-    asked = f"Formulas:\n{state['formulas']}\n\nProblem: {state['problem']}{told}"
     tries = state["tries"] + 1
     try:
         reply = client.complete(
-            [*state["shown"], Message("user", asked)],
+            prompt(state["problem"], state["names"], state["examples"], state["trouble"]),
             max_tokens=_MAX_TOKENS,
             temperature=0.0 if tries == 1 else _VARIED,
             stop=["\nProblem:"],
@@ -163,7 +168,7 @@ def _shelf(retriever: Retriever, path: Path | None) -> _Shelf:
     embedder = retriever.embedder
     key = f"{embedder.fingerprint} {path}"
     if key not in _SHELVES:
-        worked = files.read_examples(path, ("problem", "program"), AgentError) if path else []
+        worked = [each.filled() for each in problems.read(path)] if path else []
         names = list(FORMULAS)
         told = [line(name).replace("_", " ") for name in names] + [problem for problem, _ in worked]
         vectors = embedder.encode(told, tokens=False)[0]
@@ -171,7 +176,7 @@ def _shelf(retriever: Retriever, path: Path | None) -> _Shelf:
     return _SHELVES[key]
 
 
-def _near(retriever: Retriever, path: Path | None, problem: str) -> tuple[list[str], list[tuple[str, ...]]]:
+def _near(retriever: Retriever, path: Path | None, problem: str) -> tuple[list[str], list[tuple[str, str]]]:
     """The formulas and the worked problems nearest to a problem, by the index's embedder; the nearest example last."""
     import numpy as np
 

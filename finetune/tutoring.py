@@ -3,7 +3,7 @@
 `data/sft/originals/FOLDER/NOTE.jsonl` holds, for each note, questions whose answer sentences quote the note, and exam
 questions. From those come grounded answers over numbered sources with markers, refusals over sources that do not hold
 the answer, both also at the end of conversations and without any source, follow-ups made standalone, exam questions
-with reasoning, and the agent's decisions. The split is by note: no sentence of a test note is in a training sample, not
+with reasoning, the agent's decisions and the calculator's programs (data/problems). The split is by note: no sentence of a test note is in a training sample, not
 even as a distractor.
 """
 
@@ -21,12 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from agents import decide, toolbox
+from agents import calculator, decide, problems, toolbox
 from agents.config import AgentSettings, Limits
+from agents.tools import program
+from agents.tools.formulas import FORMULAS
 from agents.tools.gpu_memory import SHAPES
 from core import files
 from core.errors import DatasetError
 from core.exam import LETTERS
+from core.paths import ROOT
 from core.types import Chunk, Message, wire
 from finetune.forms import EXAM, exam_prompt, grounded, source_blocks
 from rag import prompts
@@ -36,9 +39,11 @@ from rag.documents import load_sources
 from rag.lexical import Lexical
 
 SPLITS = ("train", "validation", "test")
+WORKED = ROOT / "data" / "problems" / "worked.jsonl"
 _CHUNKS = ChunkSettings(chunk_chars=600, overlap_chars=0)
 # Share of questions asked again over sources without the answer.
 REFUSED = {"train": 0.5, "validation": 0.75, "test": 0.75}
+_FORMULAS = 6  # shown with a problem
 _HELD = 0.5  # a source that holds this share of an answer's stems may hold the answer
 
 
@@ -54,7 +59,7 @@ class Note:
 
 def compose(corpus: Path, originals: Path, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
     """All samples by split, as rows `{id, kind, note, messages, …}`. DatasetError names the bad original."""
-    notes = _notes(corpus, originals)
+    notes, worked = _notes(corpus, originals), problems.read(WORKED)
     out: dict[str, list[dict[str, Any]]] = {}
     for split in SPLITS:
         mine = [note for note in notes if note.split == split]
@@ -62,6 +67,7 @@ def compose(corpus: Path, originals: Path, seed: int = 0) -> dict[str, list[dict
         shelf = _Shelf(mine)
         rows = [*_from_notes(mine, shelf, draw), *_decisions(mine, draw)]
         rows += _conversations(mine, shelf, random.Random(f"{seed}-{split}-conversations"))
+        rows += _programs(split, worked, random.Random(f"{seed}-{split}-programs"))
         if split == "train":
             rows += _other_letters(mine, rows, shelf, random.Random(f"{seed}-{split}-letters"))
         draw.shuffle(rows)
@@ -393,6 +399,36 @@ def _tools() -> dict[str, Any]:
     """The agent's tools as it describes them in mid-conversation; none of them is run here."""
     desk = toolbox.Desk(None, None, None, AgentSettings(), conversation="so far")  # type: ignore[arg-type]
     return {tool.name: tool for tool in toolbox.built_in(desk)}
+
+
+def _programs(split: str, worked: Sequence[problems.Worked], draw: random.Random) -> Iterator[dict[str, Any]]:
+    """The calculator's programs over its own prompt, with other numbers than those it shows; split by problem.
+
+    Half of them come after worked problems, as they do in use; those are of the same split, of the same formula first.
+    """
+    mine = [w for w in worked if _split_of_problem(w) == split]
+    for number, each in enumerate(mine):
+        problem, text = each.filled(draw)
+        others = [w for w in mine if w is not each]
+        draw.shuffle(others)
+        others.sort(key=lambda w: w.formula != each.formula)
+        examples = [w.filled(draw) for w in reversed(others[: 2 * draw.randrange(2)])]
+        called = program.used(program.work(text))
+        names = [*called, *draw.sample([f for f in FORMULAS if f not in called], _FORMULAS - len(called))]
+        draw.shuffle(names)
+        messages = calculator.prompt(problem, names, examples)
+        yield {
+            "id": f"problems#{split}-{number}",
+            "kind": "program",
+            "note": f"problems/{split}",
+            "messages": [*wire(messages), {"role": "assistant", "content": text}],
+        }
+
+
+def _split_of_problem(worked: problems.Worked) -> str:
+    """About one problem in seven tests, one in twelve validates."""
+    place = int(hashlib.sha256(worked.problem.encode()).hexdigest(), 16) % 84
+    return "test" if place < 12 else "validation" if place < 19 else "train"
 
 
 def _plain(text: str) -> str:

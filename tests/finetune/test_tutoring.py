@@ -31,7 +31,7 @@ def test_the_committed_files_are_what_the_composer_gives(samples: dict[str, list
 
 def test_there_are_enough_of_each_kind(samples: dict[str, list[dict[str, Any]]]) -> None:
     assert sum(map(len, samples.values())) >= 1500
-    kinds = {"grounded", "refusal", "exam", "condense", "decision"}
+    kinds = {"grounded", "refusal", "exam", "condense", "decision", "program"}
     assert all(kinds == {row["kind"] for row in rows} for rows in samples.values())
     ids = [row["id"] for rows in samples.values() for row in rows]
     assert len(set(ids)) == len(ids)
