@@ -71,6 +71,8 @@ def work(text: str) -> list[Line]:
         lines.append(Line(name, ast.unparse(expression), value, _unit(name, expression, comment)))
     if not lines:
         raise ToolError("the program is empty")
+    if not any(_works(each.expression) for each in live(lines)):
+        raise ToolError("the program works nothing out")
     return lines
 
 
@@ -120,6 +122,11 @@ def _parsed(code: str) -> tuple[str, ast.expr]:
     raise ToolError(f"{code[:80]!r} is not an assignment of arithmetic, like `size = 7e9 * 2`")
 
 
+def _works(expression: str) -> bool:
+    """Whether there is anything to do, beyond naming a number or a constant."""
+    return any(isinstance(node, ast.BinOp | ast.Compare | ast.Call) for node in ast.walk(ast.parse(expression)))
+
+
 def _value(node: ast.expr, names: Mapping[str, float | bool], depth: int = 0) -> float | bool:
     if depth > 50:
         raise ToolError("an expression is nested too deeply")
@@ -128,8 +135,8 @@ def _value(node: ast.expr, names: Mapping[str, float | bool], depth: int = 0) ->
         return _value(part, names, depth + 1)
 
     match node:
-        case ast.Constant(value=int() | float() as value):
-            return value if isinstance(value, bool) else float(value)
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            return float(value)
         case ast.Name(id=name) if name in names:
             return names[name]
         case ast.Name(id=name):

@@ -96,6 +96,8 @@ def test_a_program_names_its_values_and_shows_their_units() -> None:
         ("x = __import__('os').system('id')", "there is no formula '__import__'"),
         ("x = (1).__class__", "is not arithmetic"),
         ("x = [1, 2]", "is not arithmetic"),
+        ("x = False", "is not arithmetic"),
+        ("bytes_each = FP8\nx = bytes_each", "works nothing out"),
         ("\n".join(f"x{n} = {n}" for n in range(40)), "more than"),
     ],
 )
