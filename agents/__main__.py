@@ -115,8 +115,8 @@ def _quiz(args: Namespace) -> None:
         rows = generate(tutor.retriever, tutor.client, plan, bank, args.out, args.rotations)
     kept = sum(row["question"] is not None for row in rows)
     print(f"{args.out}: {kept} of {len(rows)} questions, {sum(row['seconds'] for row in rows):.0f} s")
-    for gate, came, passed in yields(rows):
-        print(f"  {gate:16} {passed} of {came} drafts passed")
+    for each in yields(rows):
+        print(f"  {each.gate:16} {each.passed} of {each.came} drafts passed, {each.seconds:.0f} s")
 
 
 def _export(args: Namespace) -> None:

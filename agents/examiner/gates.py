@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from serving.client import ChatClient
 
 NEAR = 0.9  # cosine to a question of the bank, above which it is the same one
-WITH_MODEL = ("open book", "closed book", "options only", "second key")  # the gates that ask one, after all others
+WITHOUT_MODEL = ("source span", "cues", "near-duplicate")
+WITH_MODEL = ("open book", "closed book", "options only", "second key")  # ask one, after all others
 _SURE = 0.45  # probability of the key from the options alone, from which it is no accident
 _DEFENSIBLE = 0.5  # support of a distractor from the passage, from which it may be right too
 

@@ -30,6 +30,7 @@ from serving.client import ChatClient
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
+GATES = ("written", *gates.WITHOUT_MODEL, *gates.WITH_MODEL, "explained")  # in the order drafts meet them
 REWRITES = 1
 _PASSAGES = 3  # tried for one slot
 
@@ -50,14 +51,27 @@ class State(TypedDict, total=False):
     slot: Slot
     chunk: Chunk
     draft: Question | None
+    writing: float
     verdicts: list[gates.Verdict]
     tried: list[dict[str, Any]]
     kept: Question | None
 
 
+@dataclass(frozen=True, slots=True)
+class Yield:
+    """What became of the drafts that came to one gate, and the seconds it took over all of them."""
+
+    gate: str
+    came: int
+    passed: int
+    seconds: float
+
+
 def attempt(desk: Desk, slot: Slot, chunk: Chunk) -> tuple[Question | None, list[dict[str, Any]]]:
-    """A question that stands all gates, or None; and the gates of each try. Raises ServingError."""
-    state: State = {"slot": slot, "chunk": chunk, "draft": None, "verdicts": [], "tried": [], "kept": None}
+    """A question that stands all gates, or None; and of each try the gates and their seconds. Raises ServingError."""
+    state: State = {
+        "slot": slot, "chunk": chunk, "draft": None, "writing": 0.0, "verdicts": [], "tried": [], "kept": None,
+    }  # fmt: skip
     done = _graph().invoke(state, context=desk)
     return done["kept"], done["tried"]
 
@@ -109,16 +123,17 @@ def generate(
     return list(rows.values())
 
 
-def yields(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:
-    """For each gate, in the order drafts meet them: how many came to it, and how many passed."""
+def yields(rows: Sequence[Mapping[str, Any]]) -> list[Yield]:
+    """What each gate let through and took, in the order drafts meet them."""
     came: Counter[str] = Counter()
     passed: Counter[str] = Counter()
-    for row in rows:
-        for draft in row["tried"]:
-            for gate, ok in draft["gates"].items():
-                came[gate] += 1
-                passed[gate] += ok
-    return [(gate, came[gate], passed[gate]) for gate in came]
+    seconds: Counter[str] = Counter()
+    for draft in (draft for row in rows for draft in row["tried"]):
+        for gate, ok in draft["gates"].items():
+            came[gate] += 1
+            passed[gate] += ok
+            seconds[gate] += draft["seconds"][gate]
+    return [Yield(gate, came[gate], passed[gate], seconds[gate]) for gate in GATES if came[gate]]
 
 
 @cache
@@ -138,17 +153,28 @@ def _graph() -> CompiledStateGraph[State, Desk, State, State]:
 def _write(state: State, runtime: Runtime[Desk]) -> State:
     runtime.stream_writer(Stage("write_question", 0.0))
     trouble = [v.trouble for v in state["verdicts"] if not v.passed]
-    return {"draft": writer.write(runtime.context.client, state["slot"], state["chunk"], trouble)}
+    started = time.perf_counter()
+    draft = writer.write(runtime.context.client, state["slot"], state["chunk"], trouble)
+    return {"draft": draft, "writing": time.perf_counter() - started}
 
 
 def _judge(state: State, runtime: Runtime[Desk]) -> State:
     runtime.stream_writer(Stage("judge_question", 0.0))
     desk, draft = runtime.context, state["draft"]
     verdicts = [gates.Verdict("written", draft is not None, draft is not None, "it was no whole question")]
+    seconds = {"written": state["writing"]}
     if draft is not None:
         document = desk.retriever.document(draft.source.doc_id)
-        verdicts += gates.judge(draft, document, desk.client, desk.nearest, desk.rotations)
-    shown = {"question": draft.question if draft else "", "gates": {v.gate: v.passed for v in verdicts}}
+        started = time.perf_counter()
+        for verdict in gates.judge(draft, document, desk.client, desk.nearest, desk.rotations):
+            verdicts.append(verdict)
+            seconds[verdict.gate] = time.perf_counter() - started
+            started = time.perf_counter()
+    shown = {
+        "question": draft.question if draft else "",
+        "gates": {v.gate: v.passed for v in verdicts},
+        "seconds": seconds,
+    }
     return {"verdicts": verdicts, "tried": [*state["tried"], shown]}
 
 
@@ -162,8 +188,15 @@ def _explain(state: State, runtime: Runtime[Desk]) -> State:
     draft = state["draft"]
     assert draft is not None  # _after_judge
     checks = {v.gate: v.figure for v in state["verdicts"]} | {"model": runtime.context.client.endpoint.model}
+    started = time.perf_counter()
     whole = writer.explain(runtime.context.client, draft)
-    return {"kept": replace(whole, checks=checks) if whole else None}
+    *before, last = state["tried"]
+    last = {
+        **last,
+        "gates": {**last["gates"], "explained": whole is not None},
+        "seconds": {**last["seconds"], "explained": time.perf_counter() - started},
+    }
+    return {"kept": replace(whole, checks=checks) if whole else None, "tried": [*before, last]}
 
 
 def _kept(row: Mapping[str, Any]) -> Question | None:

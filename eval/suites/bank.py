@@ -27,6 +27,8 @@ from rag.building import open_embedder
 from rag.config import IndexSettings
 from rag.documents import load_sources
 
+# By the plan of who wrote a question: its difficulty and its Bloom level.
+_MEANT = ("easy", "medium", "hard", "remember", "understand", "apply", "analyse", "evaluate")
 MODES: tuple[Mode, ...] = ("open book", "closed book", "options only")
 
 
@@ -108,6 +110,9 @@ def prepare_solved(bench: Bench) -> Callable[[Case], Row]:
             shown[mode] = [round(c, 3) for c in chances]
         if scores["open book"] is not None:
             scores["gap"] = float(scores["open book"]) - float(scores["closed book"] or 0)
+        # How hard a question was meant to be, held against how hard it is.
+        for meant in (q.difficulty, q.bloom):
+            scores[f"closed book, {meant}"] = scores["closed book"]
         scores["over chance"] = float(scores["options only"] or 0) - chance(q)
         return {"scores": scores, "shown": shown}
 
@@ -182,6 +187,7 @@ SOLVED = Suite(
         Metric("open book minus closed book", ("gap",), headline=True),
         metric("options only", better="lower"),
         Metric("options only, over chance", ("over chance",), better="lower", headline=True),
+        *(metric(f"closed book, {meant}", better="neither") for meant in _MEANT),
     ),
     sat, prepare_solved, lambda _: {"open book": 0.0, "closed book": 0.0, "options only": 1.0, "over chance": 0.75, "gap": 0.0},
     frozenset({"model"}),

@@ -12,7 +12,7 @@ import pytest
 
 from agents.bank import Bank, valid
 from agents.config import AgentSettings, Limits
-from agents.examiner.graph import generate, yields
+from agents.examiner.graph import GATES, generate, yields
 from agents.examiner.plan import apportion, passages, slots, statements
 from agents.tutor import Tutor
 from core.errors import ServingError
@@ -70,7 +70,10 @@ def test_a_good_draft_is_kept_with_the_figures_of_its_gates(retriever: Retriever
     )
     assert kept.checks["open book"] > kept.checks["closed book"] and kept.checks["options only"] == 0.25
     assert len(kept.checks["second key"]) == 3 and kept.explanation and len(kept.why_not) == 3
-    assert all(came == passed == 1 for _, came, passed in yields(rows)) and not list((tmp_path / "b").glob("*.partial"))
+    found = yields(rows)
+    assert [(y.gate, y.came, y.passed) for y in found] == [(gate, 1, 1) for gate in GATES]
+    assert 0 < sum(y.seconds for y in found) <= rows[0]["seconds"] + 0.1
+    assert not list((tmp_path / "b").glob("*.partial"))
 
 
 def test_a_leaking_draft_is_rewritten_and_then_kept(retriever: Retriever, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from agents.__main__ import main
 from agents.bank import Bank, Question, Source, question, valid
 from agents.config import AgentSettings
 from agents.errors import AgentError
-from agents.examiner.gates import WITH_MODEL
+from agents.examiner.gates import WITH_MODEL, WITHOUT_MODEL
 from agents.exchange import anki, formats, gift, table
 from agents.exchange.imports import Admitted, admit
 from agents.exchange.markup import from_html, to_html
@@ -39,7 +39,6 @@ from tests.conftest import write_notes
 from tests.wire import model_server
 
 BANK = ROOT / "data" / "questions"
-WITHOUT_MODEL = ("source span", "cues", "near-duplicate")
 SUFFIXES = (".apkg", ".gift", ".csv", ".jsonl")
 MERGED = """
 // made elsewhere
