@@ -17,7 +17,10 @@ from app import render, study_html, visitor
 from app.service import Service
 from core.exam import MINUTES, QUESTIONS
 
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# One click after another, so that the page shows what the last of them came to.
+_QUIET: dict[str, Any] = {
+    "show_progress": "hidden", "api_visibility": "private", "concurrency_id": "exam", "concurrency_limit": 1,
+}  # fmt: skip
 _WELCOME = (
     f'<div class="lobby"><h2>Mock exam</h2><p>{QUESTIONS} questions in {MINUTES} minutes, by the weights of the exam’s '
     "domains. Flag questions and come back to them; nothing is explained before the end. "
@@ -100,34 +103,39 @@ def tab(service: Service, page: gr.Blocks) -> None:
 
     def moved(to: int | None, request: gr.Request, step: int = 0, reviewing: bool = False) -> list[Any]:
         learner, sitting = _open(service, request)
+
+        def move(sitting: Sitting) -> Sitting:
+            return exams.show(sitting, sitting.at + step if to is None else to, time.time())
+
         if sitting is not None and sitting.ended is None:
-            index = sitting.at + step if to is None else to
-            reviewing = reviewing or (to is None and index >= len(sitting.questions))
-            sitting = exams.show(sitting, index, time.time())
-            exams.save(learner, sitting)
+            reviewing = reviewing or (to is None and sitting.at + step >= len(sitting.questions))
+            sitting = exams.change(learner, move)
         return frame(learner, sitting, reviewing)
 
-    def gave(single: int | None, several: list[int], how: str | None, request: gr.Request) -> tuple[Any, Any]:
+    def gave(
+        single: int | None, several: list[int], how: str | None, index: int | None, request: gr.Request
+    ) -> tuple[Any, Any]:
+        """`index` is the question that stood before the learner: by now the sitting may show the next."""
         learner, sitting = _open(service, request)
-        if sitting is None or sitting.ended is not None:
+        if sitting is None or sitting.ended is not None or index is None:
             return gr.skip(), gr.skip()
-        is_single = len(service.bank[sitting.questions[sitting.at]].correct) == 1
+        is_single = len(service.bank[sitting.questions[index]].correct) == 1
         chosen = ([] if single is None else [single]) if is_single else several[:2]
-        sitting = exams.give(sitting, chosen, how or "")
-        exams.save(learner, sitting)
+        sitting = exams.change(learner, lambda s: exams.give(s, index, chosen, how or ""))
+        if sitting is None:
+            return gr.skip(), gr.skip()
         return study_html.clock(sitting, time.time()), gr.update(choices=_places(sitting), value=sitting.at)
 
     def flagged(request: gr.Request) -> list[Any]:
         learner, sitting = _open(service, request)
         if sitting is not None and sitting.ended is None:
-            sitting = exams.flag(sitting)
-            exams.save(learner, sitting)
+            sitting = exams.change(learner, exams.flag)
         return frame(learner, sitting)
 
     def ended(request: gr.Request) -> list[Any]:
         learner, sitting = _open(service, request)
-        if sitting is not None:
-            sitting = exams.finish(learner, sitting, service.bank, time.time())
+        if sitting is not None and sitting.ended is None:
+            sitting = exams.finish(learner, service.bank, time.time())
         return frame(learner, sitting)
 
     def nexted(request: gr.Request) -> list[Any]:
@@ -154,7 +162,7 @@ def tab(service: Service, page: gr.Blocks) -> None:
     end.click(ended, None, outputs, **_QUIET)
     past.input(chose_past, past, result, **_QUIET)
     for field in (one, two, sure):
-        field.input(gave, [one, two, sure], [top, goto], **_QUIET)
+        field.input(gave, [one, two, sure, goto], [top, goto], **_QUIET)
 
 
 def _open(service: Service, request: gr.Request) -> tuple[Learner, Sitting | None]:
@@ -162,7 +170,7 @@ def _open(service: Service, request: gr.Request) -> tuple[Learner, Sitting | Non
     learner = visitor.record(service, request)
     sitting = exams.current(learner)
     if sitting is not None and exams.over(sitting, time.time()):
-        sitting = exams.finish(learner, sitting, service.bank, time.time())
+        sitting = exams.finish(learner, service.bank, time.time())
     return learner, sitting
 
 

@@ -1,6 +1,7 @@
 """A timed mock exam: composed by the exam's weights, kept after every step, and ended by its clock or its learner.
 
-Sittings are values; `save` writes one down whole, so that a page closed or killed at any moment goes on where it was.
+Sittings are values; `change` writes the next one down whole, so that a page closed or killed at any moment goes on where
+it was, and of two clicks that cross on their way none is lost.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import json
 import random
 import secrets
-from collections.abc import Iterable, Mapping
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from agents.bank import Bank, Question
@@ -78,17 +80,27 @@ def begin(
         return there
     questions = tuple(q.id for q in compose(bank, learner, count, seed))
     sitting = Sitting(secrets.token_hex(8), questions, now, now + minutes * 60, 0, now)
-    save(learner, sitting)
+    with learner.store.open() as db:
+        _write(db, learner, sitting)
     return sitting
 
 
 def current(learner: Learner) -> Sitting | None:
     """The open sitting, if there is one."""
     with learner.store.open() as db:
-        row = db.execute(
-            "select row from sittings where learner = ? and ended is null order by started desc", (learner.name,)
-        ).fetchone()
-    return _sitting(row[0]) if row else None
+        return _read(db, learner)
+
+
+def change(learner: Learner, step: Callable[[Sitting], Sitting]) -> Sitting | None:
+    """The open sitting after a step, read and written down in one go; None where none is open."""
+    with learner.store.open() as db:
+        db.execute("begin immediate")
+        sitting = _read(db, learner)
+        if sitting is None:
+            return None
+        changed = step(sitting)
+        _write(db, learner, changed)
+    return changed
 
 
 def ended(learner: Learner) -> list[Sitting]:
@@ -100,13 +112,6 @@ def ended(learner: Learner) -> list[Sitting]:
     return [_sitting(row[0]) for row in rows]
 
 
-def save(learner: Learner, sitting: Sitting) -> None:
-    """Writes the sitting down."""
-    row = (learner.name, sitting.id, json.dumps(asdict(sitting)), sitting.started, sitting.ended)
-    with learner.store.open() as db:
-        db.execute("insert or replace into sittings values (?, ?, ?, ?, ?)", row)
-
-
 def show(sitting: Sitting, index: int, now: float) -> Sitting:
     """Another question before the learner; the time the last one stood there is added to it."""
     left = sitting.questions[sitting.at]
@@ -116,9 +121,9 @@ def show(sitting: Sitting, index: int, now: float) -> Sitting:
     return replace(sitting, replies=replies, at=max(0, min(index, len(sitting.questions) - 1)), shown=now)
 
 
-def give(sitting: Sitting, chosen: Iterable[int], confidence: str) -> Sitting:
-    """The present question's answer and how sure the learner is."""
-    question_id = sitting.questions[sitting.at]
+def give(sitting: Sitting, index: int, chosen: Iterable[int], confidence: str) -> Sitting:
+    """A question's answer and how sure the learner is."""
+    question_id = sitting.questions[index]
     given = replace(sitting.reply(question_id), chosen=tuple(sorted(set(chosen))), confidence=confidence)
     return replace(sitting, replies={**sitting.replies, question_id: given})
 
@@ -135,18 +140,29 @@ def over(sitting: Sitting, now: float) -> bool:
     return now >= sitting.ends
 
 
-def finish(learner: Learner, sitting: Sitting, bank: Bank, now: float) -> Sitting:
-    """Ends a sitting once: answers become marks, missed questions cards to review."""
-    if sitting.ended is not None:
-        return sitting
-    done = replace(show(sitting, sitting.at, now), ended=min(now, sitting.ends))
-    save(learner, done)
+def finish(learner: Learner, bank: Bank, now: float) -> Sitting | None:
+    """Ends the open sitting once: answers become marks, missed questions cards to review. None where none is open."""
+    done = change(learner, lambda s: replace(show(s, s.at, now), ended=min(now, s.ends)))
+    if done is None:
+        return None
     for question_id, reply in done.replies.items():
         question = bank.questions.get(question_id)
         if question is None or not reply.chosen:
             continue
         practice.grade(learner, question, reply.chosen, now, reply.seconds, reply.confidence, done.ended)
     return done
+
+
+def _read(db: sqlite3.Connection, learner: Learner) -> Sitting | None:
+    row = db.execute(
+        "select row from sittings where learner = ? and ended is null order by started desc", (learner.name,)
+    ).fetchone()
+    return _sitting(row[0]) if row else None
+
+
+def _write(db: sqlite3.Connection, learner: Learner, sitting: Sitting) -> None:
+    row = (learner.name, sitting.id, json.dumps(asdict(sitting)), sitting.started, sitting.ended)
+    db.execute("insert or replace into sittings values (?, ?, ?, ?, ?)", row)
 
 
 def _sitting(text: str) -> Sitting:

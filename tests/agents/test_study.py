@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -50,16 +51,17 @@ def test_a_sitting_is_kept_at_every_step_and_scored(bank: Bank, learner: Learner
     sitting = exams.begin(learner, bank, NOW, seed=2)
     assert exams.begin(learner, bank, NOW + 5).id == sitting.id  # the open one, not another
     for index, question_id in enumerate(sitting.questions[:40]):
-        sitting = exams.show(sitting, index, NOW + 30 * index)
         question = bank[question_id]
         wrong = [i for i in range(len(question.options)) if i not in question.correct][: len(question.correct)]
-        sitting = exams.give(sitting, question.correct if index < 30 else wrong, "sure" if index < 20 else "guessed")
-        sitting = exams.flag(sitting) if index == 7 else sitting
-        exams.save(learner, sitting)
-        assert exams.current(learner) == sitting
-    done = exams.finish(learner, sitting, bank, NOW + 1200)
-    assert exams.current(learner) is None and exams.ended(learner) == [done]
-    assert exams.finish(learner, done, bank, NOW + 9999) is done  # ends once
+        given, sure = (question.correct, "sure" if index < 20 else "guessed") if index < 30 else (wrong, "guessed")
+        exams.change(learner, lambda s, index=index: exams.show(s, index, NOW + 30 * index))
+        changed = exams.change(learner, lambda s, i=index, given=given, sure=sure: exams.give(s, i, given, sure))
+        changed = exams.change(learner, exams.flag) if index == 7 else changed
+        assert exams.current(learner) == changed
+    done = exams.finish(learner, bank, NOW + 1200)
+    assert done is not None and exams.current(learner) is None and exams.ended(learner) == [done]
+    assert exams.finish(learner, bank, NOW + 9999) is None  # ends once
+    assert exams.change(learner, exams.flag) is None and exams.ended(learner) == [done]
 
     told = score(done, bank)
     assert (told.total.right, told.total.of, told.open, told.minutes) == (30, 50, 10, 20.0)
@@ -79,11 +81,19 @@ def test_a_sitting_is_kept_at_every_step_and_scored(bank: Bank, learner: Learner
     assert score(done, gone).withdrawn == 1 and score(done, gone).total.of == 49
 
 
+def test_of_clicks_that_cross_none_is_lost(bank: Bank, learner: Learner) -> None:
+    sitting = exams.begin(learner, bank, NOW)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: exams.change(learner, lambda s: exams.give(s, i, [i % 4], "sure")), range(50)))
+    kept = exams.current(learner)
+    assert kept is not None and [kept.reply(q).chosen for q in sitting.questions] == [(i % 4,) for i in range(50)]
+
+
 def test_time_over_ends_a_sitting_at_its_end(bank: Bank, learner: Learner) -> None:
     sitting = exams.begin(learner, bank, NOW)
     assert not exams.over(sitting, NOW + 3599) and exams.over(sitting, NOW + 3600)
-    done = exams.finish(learner, sitting, bank, NOW + 90_000)
-    assert done.ended == NOW + 3600 and done.replies[done.questions[0]].seconds == 3600
+    done = exams.finish(learner, bank, NOW + 90_000)
+    assert done is not None and done.ended == NOW + 3600 and done.replies[done.questions[0]].seconds == 3600
 
 
 def test_wilson_against_known_bounds() -> None:
@@ -230,7 +240,7 @@ def test_mastery_counts_each_questions_last_answer(learner: Learner) -> None:
 
 def test_sittings_are_values(bank: Bank, learner: Learner) -> None:
     sitting = exams.begin(learner, bank, NOW)
-    later = exams.give(exams.show(sitting, 3, NOW + 10), [1, 1, 0], "sure")
+    later = exams.give(exams.show(sitting, 3, NOW + 10), 3, [1, 1, 0], "sure")
     assert not sitting.replies and later.reply(later.questions[3]).chosen == (0, 1)
     assert exams.flag(exams.flag(later)) == later
     assert exams.show(sitting, 999, NOW).at == 49 and exams.show(sitting, -5, NOW).at == 0

@@ -41,7 +41,10 @@ def test_nothing_a_bank_or_card_says_runs(tmp_path: Path) -> None:
     evil = Bank({i: _evil(q) for i, q in BANK.questions.items()})
     question = next(iter(evil.questions.values()))
     document = Document(EVIL, "v", EVIL, EVIL)
-    sitting = exams.finish(learner, exams.give(exams.begin(learner, evil, 0.0), [0], "sure"), evil, 60.0)
+    exams.begin(learner, evil, 0.0)
+    exams.change(learner, lambda s: exams.give(s, 0, [0], "sure"))
+    sitting = exams.finish(learner, evil, 60.0)
+    assert sitting is not None
     done = score(sitting, evil)
     report = study_html.report(done, {EVIL: document}, "k")
     for html in (
@@ -73,8 +76,11 @@ def test_a_kept_report_holds_everything_itself(tmp_path: Path) -> None:
     learner = Learners(tmp_path / "l.sqlite").learner("ada")
     sitting = exams.begin(learner, BANK, 0.0)
     for n, name in enumerate(sitting.questions):
-        sitting = exams.give(exams.show(sitting, n, 10.0 * n), BANK[name].correct, "unsure")
-    done = score(exams.finish(learner, sitting, BANK, 600.0), BANK)
+        right = BANK[name].correct
+        exams.change(learner, lambda s, n=n, right=right: exams.give(exams.show(s, n, 10.0 * n), n, right, "unsure"))
+    finished = exams.finish(learner, BANK, 600.0)
+    assert finished is not None
+    done = score(finished, BANK)
     html = study_html.kept(study_html.report(done, {}, "k"), "Mock exam")
     assert "100% right" in html and "50 of 50" in html and "10 min" in html and "Missed" not in html
     assert not re.search(r'(?:src|href)="(?!data:)', html)
