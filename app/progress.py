@@ -32,8 +32,8 @@ def tab(service: Service) -> None:
             height=280, visible=False, elem_id="progress-course",
         )  # fmt: skip
         ahead = gr.BarPlot(
-            x="day", y="cards", title="Reviews in the next two weeks", x_title="", y_title="cards", sort="x", height=220,
-            visible=False, elem_id="progress-ahead",
+            x="day", y="cards", title="Reviews in the next two weeks", x_title="", y_title="cards", sort="x", height=250,
+            x_label_angle=-40, visible=False, elem_id="progress-ahead",
         )  # fmt: skip
         with gr.Accordion("Your data", open=False, elem_id="progress-data") as data:
             saved = gr.HTML("", elem_id="progress-saved")

@@ -108,7 +108,7 @@ def gpu_memory(
     title = {"inference": "Inference", "lora": "LoRA training", "qlora": "QLoRA training", "full": "Full fine-tuning"}
     head = f"{title[purpose]} of {model or f'a {_count(n)} model'}: about {_size(total)} in all"
     fits = [f"{card} GB" for card in (8, 12, 16, 24, 40, 48, 80, 141) if total * 1.1 <= card * 1e9]
-    tail = f"With a tenth to spare the smallest usual card is {fits[0]}." if fits else "No single usual card holds it."
+    tail = f"With a tenth to spare it fits a card of {fits[0]} or more." if fits else "No single usual card holds it."
     return "\n".join(
         [f"{head}.", *(f"- {line}" for line in lines), "", " ".join([tail, *([assumed] if assumed else [])])]
     )
