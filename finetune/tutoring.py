@@ -3,8 +3,8 @@
 `data/sft/originals/FOLDER/NOTE.jsonl` holds, for each note, questions whose answer sentences quote the note, and exam
 questions. From those come grounded answers over numbered sources with markers, refusals over sources that do not hold
 the answer, both also at the end of conversations and without any source, follow-ups made standalone, exam questions
-with reasoning, the agent's decisions and the calculator's programs (data/problems). The split is by note: no sentence of a test note is in a training sample, not
-even as a distractor.
+with reasoning, the agent's decisions and the calculator's programs (data/problems). The split is by note: no sentence of
+a test note is in a training sample, not even as a distractor.
 """
 
 from __future__ import annotations
