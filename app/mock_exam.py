@@ -107,36 +107,33 @@ def tab(service: Service, page: gr.Blocks) -> None:
         def move(sitting: Sitting) -> Sitting:
             return exams.show(sitting, sitting.at + step if to is None else to, time.time())
 
-        if sitting is not None and sitting.ended is None:
-            reviewing = reviewing or (to is None and sitting.at + step >= len(sitting.questions))
-            sitting = exams.change(learner, move)
-        return frame(learner, sitting, reviewing)
+        past_the_last = to is None and sitting is not None and sitting.at + step >= len(sitting.questions)
+        return frame(learner, exams.change(learner, move) or sitting, reviewing or past_the_last)
 
     def gave(
         single: int | None, several: list[int], how: str | None, index: int | None, request: gr.Request
     ) -> tuple[Any, Any]:
         """`index` is the question that stood before the learner: by now the sitting may show the next."""
-        learner, sitting = _open(service, request)
-        if sitting is None or sitting.ended is not None or index is None:
-            return gr.skip(), gr.skip()
-        is_single = len(service.bank[sitting.questions[index]].correct) == 1
-        chosen = ([] if single is None else [single]) if is_single else several[:2]
-        sitting = exams.change(learner, lambda s: exams.give(s, index, chosen, how or ""))
+        learner, _ = _open(service, request)
+
+        def give(sitting: Sitting) -> Sitting:
+            at = sitting.at if index is None else index
+            is_single = len(service.bank[sitting.questions[at]].correct) == 1
+            chosen = ([] if single is None else [single]) if is_single else several[:2]
+            return exams.give(sitting, at, chosen, how or "")
+
+        sitting = exams.change(learner, give)
         if sitting is None:
             return gr.skip(), gr.skip()
         return study_html.clock(sitting, time.time()), gr.update(choices=_places(sitting), value=sitting.at)
 
     def flagged(request: gr.Request) -> list[Any]:
         learner, sitting = _open(service, request)
-        if sitting is not None and sitting.ended is None:
-            sitting = exams.change(learner, exams.flag)
-        return frame(learner, sitting)
+        return frame(learner, exams.change(learner, exams.flag) or sitting)
 
     def ended(request: gr.Request) -> list[Any]:
         learner, sitting = _open(service, request)
-        if sitting is not None and sitting.ended is None:
-            sitting = exams.finish(learner, service.bank, time.time())
-        return frame(learner, sitting)
+        return frame(learner, exams.finish(learner, service.bank, time.time()) or sitting)
 
     def nexted(request: gr.Request) -> list[Any]:
         return moved(None, request, 1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from core.errors import DatasetError
 from core.exam import LETTERS
-from core.types import Chunk, Hit, Message
+from core.types import Chunk, Hit, Message, wire
 from rag import prompts
 
 EXAM = (
@@ -43,6 +44,16 @@ def source_blocks(chunks: Sequence[Chunk]) -> str:
 def grounded(question: str, chunks: Sequence[Chunk], history: Sequence[Message] = ()) -> list[Message]:
     """The answering prompt over these sources."""
     return prompts.grounded(question, _hits(chunks), history, 1000)
+
+
+def sample(name: str, kind: str, note: str, messages: Sequence[Message], reply: str) -> dict[str, Any]:
+    """A row of the training set: the conversation as OpenAI messages, the reply last."""
+    return {
+        "id": name,
+        "kind": kind,
+        "note": note,
+        "messages": [*wire(messages), {"role": "assistant", "content": reply}],
+    }
 
 
 def _hits(chunks: Sequence[Chunk]) -> list[Hit]:

@@ -14,24 +14,20 @@ import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from agents import calculator, decide, problems, toolbox
-from agents.config import AgentSettings, Limits
-from agents.tools import program
-from agents.tools.formulas import FORMULAS
-from agents.tools.gpu_memory import SHAPES
+from agents import problems
 from core import files
 from core.errors import DatasetError
 from core.exam import LETTERS
 from core.paths import ROOT
-from core.types import Chunk, Message, wire
-from finetune.forms import EXAM, exam_prompt, grounded, source_blocks
+from core.types import Chunk, Message
+from finetune.agent_samples import decisions, programs
+from finetune.forms import EXAM, exam_prompt, grounded, sample, source_blocks
 from rag import prompts
 from rag.chunking import chunk_document
 from rag.config import ChunkSettings, LexicalSettings
@@ -43,7 +39,6 @@ WORKED = ROOT / "data" / "problems" / "worked.jsonl"
 _CHUNKS = ChunkSettings(chunk_chars=600, overlap_chars=0)
 # Share of questions asked again over sources without the answer.
 REFUSED = {"train": 0.5, "validation": 0.75, "test": 0.75}
-_FORMULAS = 6  # shown with a problem
 _HELD = 0.5  # a source that holds this share of an answer's stems may hold the answer
 
 
@@ -65,9 +60,9 @@ def compose(corpus: Path, originals: Path, seed: int = 0) -> dict[str, list[dict
         mine = [note for note in notes if note.split == split]
         draw = random.Random(f"{seed}-{split}")
         shelf = _Shelf(mine)
-        rows = [*_from_notes(mine, shelf, draw), *_decisions(mine, draw)]
+        rows = [*_from_notes(mine, shelf, draw), *decisions(mine, draw)]
         rows += _conversations(mine, shelf, random.Random(f"{seed}-{split}-conversations"))
-        rows += _programs(split, worked, random.Random(f"{seed}-{split}-programs"))
+        rows += programs(split, worked, random.Random(f"{seed}-{split}-programs"))
         if split == "train":
             rows += _other_letters(mine, rows, shelf, random.Random(f"{seed}-{split}-letters"))
         draw.shuffle(rows)
@@ -181,7 +176,7 @@ def _from_notes(notes: Sequence[Note], shelf: _Shelf, draw: random.Random) -> It
                     Message("user", row["question"]),
                     Message("assistant", " ".join(s["text"] for s in row["answer"])),
                 ]
-                yield _row(f"{name}-condense", "condense", note, [*prompts.condense(asked, history)], standalone)
+                yield sample(f"{name}-condense", "condense", note.name, [*prompts.condense(asked, history)], standalone)
 
 
 def _question(
@@ -192,12 +187,12 @@ def _question(
     # same and an answer's is one of many, so at equal parts the likeliest first word is nearly always a refusal.
     names = (name, f"{name}-b") if note.split == "train" else (name,)
     for its_name, (sources, text, gold) in zip(names, _answered(question, answer, note, shelf, draw), strict=False):
-        yield _row(its_name, "grounded", note, grounded(question, sources), text) | {"gold": gold}
+        yield sample(its_name, "grounded", note.name, grounded(question, sources), text) | {"gold": gold}
     lacking = shelf.near(question, answer, note, same_note=False)
     if len(lacking) >= 2 and draw.random() < REFUSED[note.split]:
         sources = lacking[: draw.choice((2, 3, 4))]
         draw.shuffle(sources)
-        yield _row(f"{name}-refusal", "refusal", note, grounded(question, sources), prompts.DECLINE)
+        yield sample(f"{name}-refusal", "refusal", note.name, grounded(question, sources), prompts.DECLINE)
 
 
 def _answered(
@@ -246,23 +241,28 @@ def _conversations(notes: Sequence[Note], shelf: _Shelf, draw: random.Random) ->
                 _answered(next_turn["standalone"], next_turn["answer"], note, shelf, draw), 1
             ):
                 messages = grounded(next_turn["question"], sources, history)
-                yield _row(name, "grounded", note, messages, text) | {"gold": gold}
-            yield _row(
-                f"{name}-no-source", "refusal", note, grounded(next_turn["question"], (), history), prompts.DECLINE
+                yield sample(name, "grounded", note.name, messages, text) | {"gold": gold}
+            yield sample(
+                f"{name}-no-source", "refusal", note.name, grounded(next_turn["question"], (), history), prompts.DECLINE
             )
         number, row = draw.choice(mine)
         name = f"{note.name}#{number}-conversation-last"
         history = _earlier(draw.sample([other for other in asked if other is not row], draw.randrange(1, 5)), draw)
         for sources, text, gold in islice(_answered(row["question"], row["answer"], note, shelf, draw), 1):
-            yield _row(name, "grounded", note, grounded(row["question"], sources, history), text) | {"gold": gold}
+            messages = grounded(row["question"], sources, history)
+            yield sample(name, "grounded", note.name, messages, text) | {"gold": gold}
         number, row = draw.choice(mine)
         name = f"{note.name}#{number}-conversation"
         history = _earlier(draw.sample([other for other in asked if other is not row], draw.randrange(1, 5)), draw)
         lacking = shelf.near(row["question"], row["answer"], note, same_note=False)[:3]
         if len(lacking) >= 2:
-            yield _row(f"{name}-refusal", "refusal", note, grounded(row["question"], lacking, history), prompts.DECLINE)
+            yield sample(
+                f"{name}-refusal", "refusal", note.name, grounded(row["question"], lacking, history), prompts.DECLINE
+            )
         number, row = draw.choice(mine)
-        yield _row(f"{note.name}#{number}-no-source", "refusal", note, grounded(row["question"], ()), prompts.DECLINE)
+        yield sample(
+            f"{note.name}#{number}-no-source", "refusal", note.name, grounded(row["question"], ()), prompts.DECLINE
+        )
 
 
 def _earlier(rows: Sequence[Mapping[str, Any]], draw: random.Random, last_answered: bool = False) -> list[Message]:
@@ -318,117 +318,7 @@ def _exam(
         draw.shuffle(sources)
         asked = f"{source_blocks(sources)}\n\n{asked}"
     messages = [Message("system", EXAM), Message("user", asked)]
-    return _row(name, "exam", note, messages, f"{letter}. {row['reasoning']}") | {"answer": letter}
-
-
-def _row(name: str, kind: str, note: Note, messages: Sequence[Message], reply: str) -> dict[str, Any]:
-    return {
-        "id": name,
-        "kind": kind,
-        "note": note.name,
-        "messages": [*wire(messages), {"role": "assistant", "content": reply}],
-    }
-
-
-_SUMS = (
-    ("How many GB do the weights of a {a}B model take in {b}?", "{a}e9 * {bytes} B"),
-    ("A GPU serves {n} requests in flight at {m} ms each. How many requests per second is that?", "{n} / {m} ms"),
-    ("What is {n} times {m}?", "{n} * {m}"),
-    ("precision {p} and recall {q}, what's F1?", "2 * {p} * {q} / ({p} + {q})"),
-    ("How many parameters does a LoRA of rank {r} add to a {d} by {d} matrix?", "{r} * ({d} + {d})"),
-    ("If training takes {n} steps of {m} seconds, how many hours is that?", "{n} * {m} s in hours"),
-)
-_MEMORY = (
-    ("Does a QLoRA run of {model} fit into 24 GB?", {"purpose": "qlora"}),
-    ("how much gpu memory for LoRA on {model} with sequences of {context} tokens", {"purpose": "lora", "context": 0}),
-    ("What does it take to serve {model} in {bits} bit at {context} tokens?", {"purpose": "inference", "bits": 0, "context": 0}),
-    ("Full fine-tuning of {model}: which GPU?", {"purpose": "full"}),
-)  # fmt: skip
-_PERSONAL = (
-    "When did I say my exam is?", "Which subject did I call my weak one?", "What did we talk about first?",
-    "Remind me what I told you about my background.", "How many hours a day did I say I can study?",
-)  # fmt: skip
-_TWO = ("{a} And {b}", "Two things: {a} {b}", "{a} Then tell me: {b}", "Compare the two: {a} {b}")
-
-
-def _decisions(notes: Sequence[Note], draw: random.Random) -> Iterator[dict[str, Any]]:
-    """The agent's next steps over its own prompt: two searches, sums, memory, an opened note, what was said before."""
-    for note in notes:
-        questions = [row["question"] for row in note.rows if row["kind"] == "qa"]
-        if len(questions) >= 2:
-            pair = draw.sample(questions, 2)
-            asked = draw.choice(_TWO).format(a=pair[0], b=pair[1][0].lower() + pair[1][1:])
-            yield _decision(
-                f"{note.name}#decide-two", note, asked, *({"tool": "search_notes", "query": q} for q in pair)
-            )
-        template, expression = draw.choice(_SUMS)
-        precision, width = draw.choice((("FP32", 4), ("BF16", 2), ("FP16", 2), ("INT8", 1), ("INT4", 0.5)))
-        given = {
-            "a": draw.choice((1.5, 3, 7, 8, 13, 34, 70)), "b": precision, "bytes": width, "n": draw.randrange(2, 500),
-            "m": draw.randrange(2, 500), "p": draw.randrange(50, 99) / 100, "q": draw.randrange(50, 99) / 100,
-            "r": draw.choice((4, 8, 16, 32, 64)), "d": draw.choice((768, 1024, 2048, 4096)),
-        }  # fmt: skip
-        call = {"tool": "calculate", "expression": expression.format(**given)}
-        yield _decision(f"{note.name}#decide-sum", note, template.format(**given), call)
-        kind = draw.randrange(4)
-        if kind == 0:
-            asked, shape = draw.choice(_MEMORY)
-            values: dict[str, Any] = {
-                "model": draw.choice(sorted(SHAPES)),
-                "context": draw.choice((2048, 4096, 8192, 32768)),
-                "bits": draw.choice((4, 8, 16)),
-            }
-            call = {"tool": "gpu_memory", "model": values["model"], **{k: values.get(k, v) for k, v in shape.items()}}
-            yield _decision(f"{note.name}#decide-memory", note, asked.format(**values), call)
-        elif kind == 1:
-            title = note.chunks[0].title
-            yield _decision(
-                f"{note.name}#decide-open", note, f"Open the note on {title}", {"tool": "open_note", "title": title}
-            )
-        elif kind == 2:
-            yield _decision(f"{note.name}#decide-recall", note, draw.choice(_PERSONAL), {"tool": "recall_conversation"})
-
-
-def _decision(name: str, note: Note, asked: str, *steps: Mapping[str, Any]) -> dict[str, Any]:
-    reply = json.dumps({"steps": steps}, ensure_ascii=False, separators=(",", ":"))
-    return _row(name, "decision", note, decide.prompt(asked, _tools(), Limits().plan_steps), reply)
-
-
-@cache
-def _tools() -> dict[str, Any]:
-    """The agent's tools as it describes them in mid-conversation; none of them is run here."""
-    desk = toolbox.Desk(None, None, None, AgentSettings(), conversation="so far")  # type: ignore[arg-type]
-    return {tool.name: tool for tool in toolbox.built_in(desk)}
-
-
-def _programs(split: str, worked: Sequence[problems.Worked], draw: random.Random) -> Iterator[dict[str, Any]]:
-    """The calculator's programs over its own prompt, with other numbers than those it shows; split by problem.
-
-    Half of them come after worked problems, as they do in use; those are of the same split, of the same formula first.
-    """
-    mine = [w for w in worked if _split_of_problem(w) == split]
-    for number, each in enumerate(mine):
-        problem, text = each.filled(draw)
-        others = [w for w in mine if w is not each]
-        draw.shuffle(others)
-        others.sort(key=lambda w: w.formula != each.formula)
-        examples = [w.filled(draw) for w in reversed(others[: 2 * draw.randrange(2)])]
-        called = program.used(program.work(text))
-        names = [*called, *draw.sample([f for f in FORMULAS if f not in called], _FORMULAS - len(called))]
-        draw.shuffle(names)
-        messages = calculator.prompt(problem, names, examples)
-        yield {
-            "id": f"problems#{split}-{number}",
-            "kind": "program",
-            "note": f"problems/{split}",
-            "messages": [*wire(messages), {"role": "assistant", "content": text}],
-        }
-
-
-def _split_of_problem(worked: problems.Worked) -> str:
-    """About one problem in seven tests, one in twelve validates."""
-    place = int(hashlib.sha256(worked.problem.encode()).hexdigest(), 16) % 84
-    return "test" if place < 12 else "validation" if place < 19 else "train"
+    return sample(name, "exam", note.name, messages, f"{letter}. {row['reasoning']}") | {"answer": letter}
 
 
 def _plain(text: str) -> str:

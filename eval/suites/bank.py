@@ -110,13 +110,21 @@ def prepare_solved(bench: Bench) -> Callable[[Case], Row]:
             shown[mode] = [round(c, 3) for c in chances]
         if scores["open book"] is not None:
             scores["gap"] = float(scores["open book"]) - float(scores["closed book"] or 0)
-        # How hard a question was meant to be, held against how hard it is.
-        for meant in (q.difficulty, q.bloom):
-            scores[f"closed book, {meant}"] = scores["closed book"]
+        scores |= _as_meant(q, float(scores["closed book"] or 0))
         scores["over chance"] = float(scores["options only"] or 0) - chance(q)
         return {"scores": scores, "shown": shown}
 
     return run
+
+
+def _as_meant(q: Question, closed_book: float) -> dict[str, float]:
+    """The closed-book score by how hard the question was meant to be, to hold that against how hard it is."""
+    return {f"closed book, {meant}": closed_book for meant in (q.difficulty, q.bloom) if meant}
+
+
+def _failed(case: Case) -> dict[str, float]:
+    as_meant = _as_meant(case["_question"], 0.0)
+    return {"open book": 0.0, "closed book": 0.0, "options only": 1.0, "over chance": 0.75, "gap": 0.0} | as_meant
 
 
 def weight_error(values: Values) -> Values:
@@ -189,6 +197,6 @@ SOLVED = Suite(
         Metric("options only, over chance", ("over chance",), better="lower", headline=True),
         *(metric(f"closed book, {meant}", better="neither") for meant in _MEANT),
     ),
-    sat, prepare_solved, lambda _: {"open book": 0.0, "closed book": 0.0, "options only": 1.0, "over chance": 0.75, "gap": 0.0},
+    sat, prepare_solved, _failed,
     frozenset({"model"}),
 )  # fmt: skip

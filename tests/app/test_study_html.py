@@ -44,7 +44,6 @@ def test_nothing_a_bank_or_card_says_runs(tmp_path: Path) -> None:
     exams.begin(learner, evil, 0.0)
     exams.change(learner, lambda s: exams.give(s, 0, [0], "sure"))
     sitting = exams.finish(learner, evil, 60.0)
-    assert sitting is not None
     done = score(sitting, evil)
     report = study_html.report(done, {EVIL: document}, "k")
     for html in (
@@ -78,9 +77,7 @@ def test_a_kept_report_holds_everything_itself(tmp_path: Path) -> None:
     for n, name in enumerate(sitting.questions):
         right = BANK[name].correct
         exams.change(learner, lambda s, n=n, right=right: exams.give(exams.show(s, n, 10.0 * n), n, right, "unsure"))
-    finished = exams.finish(learner, BANK, 600.0)
-    assert finished is not None
-    done = score(finished, BANK)
+    done = score(exams.finish(learner, BANK, 600.0), BANK)
     html = study_html.kept(study_html.report(done, {}, "k"), "Mock exam")
     assert "100% right" in html and "50 of 50" in html and "10 min" in html and "Missed" not in html
     assert not re.search(r'(?:src|href)="(?!data:)', html)
