@@ -42,7 +42,6 @@ def main() -> None:
     shares.add_argument("--blueprint", action="store_true", help="by the exam's weights, which is the default")
     shares.add_argument("--domain", type=int, help="all of this domain")
     shares.add_argument("--task", metavar="ID", help="all of this task statement, like 2.1")
-    quiz.add_argument("--rotations", type=int, default=2, help="orders of the options a solver is asked in; default 2")
     quiz.add_argument("--out", type=Path, required=True, metavar="FILE", help="the new questions, as JSON lines")
     quiz.set_defaults(act=_quiz)
     export = commands.add_parser("export", help="practice questions for Anki, Moodle or a spreadsheet")
@@ -57,12 +56,16 @@ def main() -> None:
     bring.add_argument("file", type=Path, metavar="FILE", help=".apkg (Anki), .gift or .txt (Moodle), .csv or .jsonl")
     bring.add_argument("--out", type=Path, required=True, metavar="BANK.jsonl", help="the questions that got in")
     bring.add_argument("--no-model", action="store_true", help="run the gates alone that need no model")
-    bring.add_argument("--rotations", type=int, default=2, help="orders of the options a solver is asked in; default 2")
     bring.set_defaults(act=_import)
     forget = commands.add_parser("forget", help="delete all conversations and results of a learner")
     forget.set_defaults(act=_forget)
     for command in (ask, forget):
         command.add_argument("--learner", default="me")
+    for command in (quiz, bring):
+        command.add_argument(
+            "--rotations", type=int, default=2, help="orders of the options a solver is asked in; default 2"
+        )
+        command.add_argument("--concurrency", type=int, default=4, metavar="N", help="questions in work; default 4")
     for command in (ask, quiz, bring, serve, mcp):
         command.add_argument("--index", type=Path, metavar="DIR", help="default var/index")
         command.add_argument("--model", metavar="NAME|URL", help="default: the one being served")
@@ -101,8 +104,9 @@ def _quiz(args: Namespace) -> None:
     from agents.examiner.plan import slots
     from core.exam import DOMAINS, TASKS
 
-    if args.n < 1 or args.rotations < 1:
-        raise ConfigError("--n and --rotations must be at least 1")
+    if args.n < 1:
+        raise ConfigError("--n must be at least 1")
+    _check_gates(args)
     if args.domain is not None and args.domain not in {d.number for d in DOMAINS}:
         raise ConfigError(f"--domain {args.domain}: the exam's domains are 1 to {len(DOMAINS)}")
     if args.task is not None and args.task not in TASKS:
@@ -112,9 +116,11 @@ def _quiz(args: Namespace) -> None:
     with _tutor(args) as tutor:
         plan = slots(args.n, args.domain, args.task)
         bank = list(tutor.bank.questions.values())
-        rows = generate(tutor.retriever, tutor.client, plan, bank, args.out, args.rotations)
+        rows = generate(tutor.retriever, tutor.client, plan, bank, args.out, args.rotations, args.concurrency)
     kept = sum(row["question"] is not None for row in rows)
-    print(f"{args.out}: {kept} of {len(rows)} questions, {sum(row['seconds'] for row in rows):.0f} s")
+    print(
+        f"{args.out}: {kept} of {len(rows)} questions; {sum(row['seconds'] for row in rows):.0f} s of work, {args.concurrency} at a time"
+    )
     for each in yields(rows):
         print(f"  {each.gate:16} {each.passed} of {each.came} drafts passed, {each.seconds:.0f} s")
 
@@ -142,8 +148,7 @@ def _import(args: Namespace) -> None:
     from rag.retriever import Retriever
     from serving.connect import connect
 
-    if args.rotations < 1:
-        raise ConfigError("--rotations must be at least 1")
+    _check_gates(args)
     if args.out.suffix != ".jsonl":
         raise ConfigError(f"{args.out}: a bank is a .jsonl file. Choose another --out")
     if args.out.exists():
@@ -157,7 +162,9 @@ def _import(args: Namespace) -> None:
     with ExitStack() as stack:
         retriever = Retriever.open(_index(args))
         client = None if args.no_model else stack.enter_context(connect(args.model))
-        found = admit(rows, retriever, list(bank.questions.values()), args.out, client, args.rotations)
+        found = admit(
+            rows, retriever, list(bank.questions.values()), args.out, client, args.rotations, args.concurrency
+        )
     print(f"{args.out}: {len(found.kept)} of {len(rows)} questions got in")
     for dropped in found.dropped:
         print(f"  {dropped.id}: dropped at {dropped.gate}: {dropped.trouble}")
@@ -196,6 +203,12 @@ def _forget(args: Namespace) -> None:
     threads = Threads(settings.threads, settings.threads_kept).forget(args.learner)
     marks = Learners(settings.learners).forget(args.learner)
     print(f"forgotten: {threads} conversations and {marks} results of {args.learner}")
+
+
+def _check_gates(args: Namespace) -> None:
+    for name in ("rotations", "concurrency"):
+        if getattr(args, name) < 1:
+            raise ConfigError(f"--{name} must be at least 1")
 
 
 def _settings(args: Namespace) -> AgentSettings:

@@ -75,6 +75,8 @@ def command(
         environment |= {"VLLM_CPU_KVCACHE_SPACE": str(kv_gib), "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores))}
         # Compiling costs 40 s at every first start and gains little at batch sizes a learner has.
         arguments += ["--max-num-seqs", "8", "--max-num-batched-tokens", "2048", "--enforce-eager"]
+        # Prefixes are kept by whole blocks, and vLLM's 128 tokens on a CPU are as long as many a prompt here.
+        arguments += ["--block-size", "32"]
     return arguments, environment
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agents.bank import Question, passage, valid
 from agents.examiner import solver
 from agents.examiner.cues import cues
-from agents.verifier import Claim, supported
 from core.types import Document
 
 if TYPE_CHECKING:
@@ -18,8 +17,10 @@ if TYPE_CHECKING:
 NEAR = 0.9  # cosine to a question of the bank, above which it is the same one
 WITHOUT_MODEL = ("source span", "cues", "near-duplicate")
 WITH_MODEL = ("open book", "closed book", "options only", "second key")  # ask one, after all others
-_SURE = 0.45  # probability of the key from the options alone, from which it is no accident
-_DEFENSIBLE = 0.5  # support of a distractor from the passage, from which it may be right too
+_SURE = 4 / 3  # probability of the key from the options alone, over that of a blind guess, from which it is no accident
+# Share of a distractor, alone against the key and with the passage, from which it may be right too. To ask of each one
+# whether the passage supports it told a small model nothing (docs/questions.md).
+_DEFENSIBLE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +78,22 @@ def _verdicts(
     )
     known = _on_key(q, solver.probabilities(client, q, "closed book", "", rotations))
     yield Verdict("closed book", round(known, 3), known < read, "the notes do not help to find the right option")
-    guessed = solver.probabilities(client, q, "options only", "", rotations)
-    # A guess is right now and then; what may not be is a guesser who is sure.
+    # In all rotations, for in some of them alone a guesser with a favourite letter looks sure. A guess is right now and
+    # then; what may not be is a guesser who is sure.
+    guessed = solver.probabilities(client, q, "options only")
     luck = _on_key(q, guessed)
-    sure = solver.right(q, guessed) and luck > _SURE
+    sure = solver.right(q, guessed) and luck > _SURE * len(q.correct) / len(q.options)
     yield Verdict("options only", round(luck, 3), not sure, "the options alone give the key away")
-    rivals = [
-        round(supported(client, Claim(f"{q.question} {option}", text, document.title)), 3)
-        for i, option in enumerate(q.options)
-        if i not in q.correct
-    ]
+    rivals = [round(_rivalry(client, q, i, text), 3) for i in range(len(q.options)) if i not in q.correct]
     yield Verdict(
         "second key", rivals, max(rivals) < _DEFENSIBLE, "by the notes one of the wrong options may be right too"
     )
+
+
+def _rivalry(client: ChatClient, q: Question, rival: int, text: str) -> float:
+    """The rival's share where it and a key are the only options; against the weaker of two keys."""
+    duels = [replace(q, options=(q.options[key], q.options[rival]), correct=(0,)) for key in q.correct]
+    return max(solver.probabilities(client, duel, "open book", text)[1] for duel in duels)
 
 
 def _on_key(q: Question, chances: Sequence[float]) -> float:

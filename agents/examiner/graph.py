@@ -83,8 +83,11 @@ def generate(
     bank: Sequence[Question],
     out: Path,
     rotations: int | None = None,
+    concurrency: int = 1,
 ) -> list[dict[str, Any]]:
     """Writes the plan's questions to `out` as JSON lines, new ones unlike those of `bank`; the row of every slot.
+
+    `concurrency` slots are in the making at a time.
 
     A killed run goes on at the slot it lost; `out` is only ever replaced whole. Raises ServingError.
     """
@@ -109,14 +112,16 @@ def generate(
         for chunk in places[slot.number]:
             found, gone = attempt(desk, slot, chunk)
             tried += gone
+            if found is not None and not known.join(found):
+                tried[-1] = tried[-1] | {"gates": tried[-1]["gates"] | {"near-duplicate": False}}
+                found = None
             if found is not None:
-                known.add([found])
                 break
         seconds = round(time.perf_counter() - started, 1)
         return {"question": asdict(found) if found else None, "tried": tried, "seconds": seconds}
 
     jobs = {f"{slot.number} {slot.task} {client.endpoint.model}": slot for slot in plan}
-    rows = journal.each(work, jobs, partial, label="writing questions", unit="question")
+    rows = journal.each(work, jobs, partial, label="writing questions", unit="question", concurrency=concurrency)
     kept = [q for row in rows.values() if (q := _kept(row))]
     files.write(out, "".join(f"{row_of(q)}\n" for q in kept))
     partial.unlink()

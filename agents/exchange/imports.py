@@ -63,6 +63,7 @@ def admit(
     out: Path,
     client: ChatClient | None = None,
     rotations: int | None = None,
+    concurrency: int = 1,
 ) -> Admitted:
     """Writes to `out` those of the rows (as formats.read gives them) that stand all gates. Raises ServingError.
 
@@ -87,10 +88,13 @@ def admit(
             return {"question": None, "id": row["id"], "gate": failed.gate, "trouble": failed.trouble}
         checks = {v.gate: v.figure for v in verdicts} | ({"model": client.endpoint.model} if client else {})
         kept = replace(found, checks=checks)
-        others.add([kept])
+        if not others.join(kept, but=kept.id):
+            return {"question": None, "id": kept.id, "gate": "near-duplicate", "trouble": "the file asks it twice"}
         return {"question": asdict(kept)}
 
-    done = journal.each(work, jobs, unfinished, label="judging questions", unit="question").values()
+    done = journal.each(
+        work, jobs, unfinished, label="judging questions", unit="question", concurrency=concurrency
+    ).values()
     kept = tuple(q for row in done if (q := _kept(row)))
     formats.write(kept, out)
     unfinished.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -51,10 +52,12 @@ def _script(*drafts: dict[str, Any], guess: str = "A") -> Callable[[dict[str, An
     return script
 
 
-def _run(retriever: Retriever, out: Path, script: Callable[[dict[str, Any]], str], n: int = 1) -> list[dict[str, Any]]:
+def _run(
+    retriever: Retriever, out: Path, script: Callable[[dict[str, Any]], str], n: int = 1, concurrency: int = 1
+) -> list[dict[str, Any]]:
     with model_server(script) as (url, requests):
         client = ChatClient(Endpoint(base_url=url, model="scripted", max_retries=0))
-        rows = generate(retriever, client, slots(n, task="2.1"), [], out)
+        rows = generate(retriever, client, slots(n, task="2.1"), [], out, concurrency=concurrency)
         for row in rows:
             row["requests"] = len(requests)
         return rows
@@ -100,6 +103,21 @@ def test_the_same_question_is_kept_once(retriever: Retriever, tmp_path: Path) ->
     assert rows[1]["tried"][0]["gates"]["near-duplicate"] is False
 
 
+def test_two_alike_that_are_written_at_once_are_kept_once(retriever: Retriever, tmp_path: Path) -> None:
+    judged, good = threading.Barrier(2, timeout=30), _script(GOOD)
+
+    def script(body: dict[str, Any]) -> str:
+        if "You explain the key" in body["messages"][0]["content"]:
+            judged.wait()  # neither has joined the bank yet
+        return good(body)
+
+    rows = _run(retriever, tmp_path / "bank.jsonl", script, n=2, concurrency=2)
+    assert sorted(row["question"] is not None for row in rows) == [False, True]
+    assert len((tmp_path / "bank.jsonl").read_text().splitlines()) == 1
+    found = {y.gate: y for y in yields(rows)}
+    assert found["explained"].came == 2 and found["near-duplicate"].passed == 1
+
+
 def test_an_outage_loses_nothing_and_writes_no_half_bank(retriever: Retriever, tmp_path: Path) -> None:
     out = tmp_path / "bank.jsonl"
     calls: Counter[str] = Counter()
@@ -107,7 +125,7 @@ def test_an_outage_loses_nothing_and_writes_no_half_bank(retriever: Retriever, t
 
     def away(body: dict[str, Any]) -> str:
         calls["all"] += 1
-        if calls["all"] > 17:  # those of the first question
+        if calls["all"] > 20:  # those of the first question
             raise OSError
         return good(body)
 
