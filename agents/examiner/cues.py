@@ -22,9 +22,13 @@ _LEANS = re.compile(
     r"\b(?:the|this) (?:passage|text|note|notes|source|excerpt|paragraph)\b|\baccording to\b|\bas (?:mentioned|described|stated)\b|\babove\b",
     re.IGNORECASE,
 )
+_LABEL = re.compile(
+    r"\b(?:model|team|system|variant|user|document|group|arm|run|version|server)s? [A-Z]\b", re.IGNORECASE
+)
+_TOLD = 15  # words from which a stem can have said what its “model A” is
 _ARTICLE = re.compile(r"\b(an?)\s*[:_.…]*\s*$", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]{4,}")
-_TEXT = 13  # characters from which a length is seen at all; numbers are shorter
+TEXT = 13  # characters from which a length is seen at all; numbers are shorter
 _MUCH_LONGER = 1.4  # a key so many times as long as its longest rival
 _EVEN = 2.2  # longest by shortest option
 
@@ -35,8 +39,8 @@ def cues(question: Question) -> list[str]:
     rivals = [o for i, o in enumerate(question.options) if i not in question.correct]
     found = []
     lengths = [len(o) for o in question.options]
-    uneven = max(lengths) > _EVEN * max(_TEXT, min(lengths))
-    if max(lengths) >= _TEXT and (uneven or min(map(len, keys)) > _MUCH_LONGER * max(map(len, rivals))):
+    uneven = max(lengths) > _EVEN * max(TEXT, min(lengths))
+    if max(lengths) >= TEXT and (uneven or min(map(len, keys)) > _MUCH_LONGER * max(map(len, rivals))):
         found.append("length")
     if all(map(_HEDGES.search, keys)) and not any(map(_HEDGES.search, rivals)):
         found.append("hedging in the key alone")
@@ -50,7 +54,9 @@ def cues(question: Question) -> list[str]:
         found.append("grammar")
     if _repeats(question.question, keys, rivals):
         found.append("stem's words in the key alone")
-    if _LEANS.search(question.question):
+    if _LEANS.search(question.question) or (
+        _LABEL.search(question.question) and len(question.question.split()) < _TOLD
+    ):
         found.append("stem leans on a text")
     if len(question.correct) == 2 and not re.search(r"\btwo\b", question.question, re.IGNORECASE):
         found.append("does not say two")

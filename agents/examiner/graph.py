@@ -159,7 +159,7 @@ def _write(state: State, runtime: Runtime[Desk]) -> State:
     runtime.stream_writer(Stage("write_question", 0.0))
     trouble = [v.trouble for v in state["verdicts"] if not v.passed]
     started = time.perf_counter()
-    draft = writer.write(runtime.context.client, state["slot"], state["chunk"], trouble)
+    draft = writer.write(runtime.context.client, state["slot"], state["chunk"], len(state["tried"]), trouble)
     return {"draft": draft, "writing": time.perf_counter() - started}
 
 

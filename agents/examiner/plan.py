@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ _DIFFICULTIES = ("easy", "medium", "hard", "medium", "medium")
 _BLOOM = {"easy": ("remember", "understand"), "medium": ("understand", "apply"), "hard": ("apply", "analyse")}
 _TWO_ANSWERS_EVERY = 8
 _MAX_SENTENCES = 12
+_SHORT_FACT = 28  # words
+_LEANS = re.compile(
+    r"(?:it|its|this|that|these|those|they|their|such|here|both|then|so|for example|in that case)\b", re.I
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,13 @@ def passages(retriever: Retriever, task: str) -> Iterator[Chunk]:
 def statements(chunk: Chunk) -> list[str]:
     """The passage's sentences, word for word, in order."""
     return [chunk.text[a:b] for a, b in sentences(chunk.text) if len(chunk.text[a:b].split()) >= 5]
+
+
+def facts(chunk: Chunk) -> list[str]:
+    """The sentences that can be asked about by themselves; all of them where none can."""
+    told = statements(chunk)
+    good = [text for text in told if not _LEANS.match(text) and not text.endswith(":")]
+    return [text for text in good if len(text.split()) <= _SHORT_FACT] or good or told
 
 
 def task_of(doc_id: str, domain: int | None, retriever: Retriever, bank: Iterable[Question]) -> str | None:

@@ -1,53 +1,44 @@
-"""A draft of a question: the model names the sentence it rests on by number, so that the source is there word for word."""
+"""A draft of a question on one sentence of a passage, which is its source: so the source is there word for word."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agents import forms
 from agents.bank import Question, Source
-from agents.examiner.plan import Slot, statements
-from core.exam import TASKS
+from agents.examiner.cues import TEXT
+from agents.examiner.plan import Slot, facts
 from core.types import Chunk, Message
 
 if TYPE_CHECKING:
     from serving.client import ChatClient
 
 NEW = "new-"  # how the ids of written questions begin
-_DRAFT_TOKENS, _EXPLANATION_TOKENS = 320, 320
+_TOKENS = 320
+_STEM, _OPTION = 320, 70  # characters at most
+_WRONG = tuple(f"wrong_{n}" for n in range(1, 6))  # asked for; three are taken
+_SHORTEST = 0.75  # length of a wrong option, over that of the right one, at least
 
 
-def write(client: ChatClient, slot: Slot, chunk: Chunk, trouble: Sequence[str] = ()) -> Question | None:
-    """A question without its explanations; None where the model wrote none. `trouble` tells what was wrong before.
+def write(client: ChatClient, slot: Slot, chunk: Chunk, turn: int = 0, trouble: Sequence[str] = ()) -> Question | None:
+    """A question without its explanations; None where the model wrote none.
 
-    Raises ServingError.
+    Each turn asks about another sentence; `trouble` tells what was wrong before. Raises ServingError.
     """
-    told = statements(chunk)
-    asked = [
-        f"Subject: {chunk.title}. Exam task: {TASKS[slot.task].text}.",
-        f"Sentences:\n{numbered(told)}",
-        f"Write one question: {slot.difficulty}, to {slot.bloom}"
-        + (". Exactly two options are right: the question says “Which two”." if slot.answers == 2 else "."),
-        *(f"The question before was refused: {line}." for line in trouble),
-    ]
-    reply = client.complete(
-        [Message("system", forms.instructions("writer")), Message("user", "\n\n".join(asked))],
-        max_tokens=_DRAFT_TOKENS,
-        schema=_draft_schema(slot, len(told)),
-    )
-    row = forms.json_object(reply.text)
-    try:
-        quote = told[int(row["sentence"]) - 1]
-        right, wrong = [_line(o) for o in row["right"]], [_line(o) for o in row["wrong"]]
-        stem = _line(row["question"])
-    except (KeyError, IndexError, TypeError, ValueError):
+    told = facts(chunk)
+    quote = told[(slot.number + turn) % len(told)]
+    notes = f"Notes on {chunk.title}:\n{chunk.text}"
+    stem, right = _stem(client, slot, notes, quote, trouble)
+    if not _whole(stem, _STEM) or not all(_whole(option, _OPTION) for option in right):
         return None
-    if len(right) != slot.answers or len(wrong) != 3 or not all([stem, *right, *wrong]):
+    wrong = _distractors(client, slot, notes, stem, right)
+    if len(wrong) < 3:
         return None
-    start = chunk.start + chunk.text.index(quote)
     # The writer's own order would put the right one first: its place is the plan's.
     options, correct = list(wrong), []
     for n, option in enumerate(right):
@@ -55,6 +46,7 @@ def write(client: ChatClient, slot: Slot, chunk: Chunk, trouble: Sequence[str] =
         options.insert(place, option)
         correct.append(place)
     name = hashlib.sha256("\0".join([stem, *sorted(options)]).encode()).hexdigest()[:10]
+    start = chunk.start + chunk.text.index(quote)
     return Question(
         NEW + name, slot.domain, slot.task, slot.difficulty, slot.bloom, stem, tuple(options),
         tuple(sorted(correct)), "", (), Source(chunk.doc_id, start, start + len(quote), quote), {},
@@ -65,43 +57,90 @@ def explain(client: ChatClient, question: Question) -> Question | None:
     """The question with its explanation and a sentence on each wrong option; None where the model wrote none."""
     right = [question.options[i] for i in question.correct]
     wrong = [o for i, o in enumerate(question.options) if i not in question.correct]
-    asked = "\n".join([
+    asked = [
         f"Passage: {question.source.quote}", f"Question: {question.question}", f"Right: {'; '.join(right)}",
         *(f"Wrong {n}: {option}" for n, option in enumerate(wrong, 1)),
-    ])  # fmt: skip
-    text = {"type": "string", "minLength": 20, "maxLength": 300}
-    reply = client.complete(
-        [Message("system", forms.instructions("explainer")), Message("user", asked)],
-        max_tokens=_EXPLANATION_TOKENS,
-        schema=forms.object_schema({"explanation": text, "why_not": _array(text, len(wrong))}),
-    )
-    row = forms.json_object(reply.text)
-    try:
-        why_not = tuple(_line(w) for w in row["why_not"])
-        explanation = _line(row["explanation"])
-    except (KeyError, TypeError):
-        return None
+    ]  # fmt: skip
+    text = _text(20, 300)
+    row = _filled(client, "explainer", asked, {"explanation": text, "why_not": _array(text, len(wrong))})
+    explanation, why_not = row.get("explanation", ""), tuple(row.get("why_not", ()))
     whole = explanation and len(why_not) == len(wrong) and all(why_not)
     return replace(question, explanation=explanation, why_not=why_not) if whole else None
 
 
-def numbered(told: Sequence[str]) -> str:
-    """Sentences as the model is to name them."""
-    return "\n".join(f"{n}. {text}" for n, text in enumerate(told, 1))
+def _stem(client: ChatClient, slot: Slot, notes: str, quote: str, trouble: Sequence[str]) -> tuple[str, list[str]]:
+    """The question and its right options; "" where the model wrote none."""
+    asked = [
+        notes,
+        f"The fact to ask about: {quote}",
+        f"Write one question: {slot.difficulty}, to {slot.bloom}"
+        + (". Exactly two options are right: the question says “Which two”." if slot.answers == 2 else "."),
+        *(f"The question before was refused: {line}." for line in trouble),
+    ]
+    schema = {"question": _text(20, _STEM), "right": _array(_text(1, _OPTION), slot.answers)}
+    row = _filled(client, "writer", asked, schema)
+    stem, right = row.get("question", ""), row.get("right", [])
+    return (stem, right) if stem.endswith("?") and len(right) == slot.answers else ("", [])
 
 
-def _draft_schema(slot: Slot, sentences: int) -> dict[str, Any]:
-    option = {"type": "string", "minLength": 1, "maxLength": 110}
-    return forms.object_schema({
-        "sentence": {"type": "integer", "enum": list(range(1, sentences + 1))},
-        "question": {"type": "string", "minLength": 20, "maxLength": 320},
-        "right": _array(option, slot.answers),
-        "wrong": _array(option, 3),
-    })  # fmt: skip
+def _distractors(client: ChatClient, slot: Slot, notes: str, stem: str, right: Sequence[str]) -> list[str]:
+    """Three wrong options out of five, of the right one's length; mostly one is longer. Empty where too few differ."""
+    words = len(right[0].split())
+    asked = [
+        notes,
+        f"Question: {stem}",
+        *(f"Right option: {option}" for option in right),
+        f"Write {len(_WRONG)} wrong options of {words} to {words + 2} words, no two alike.",
+    ]
+    shortest, longest = min(map(len, right)), max(map(len, right))
+    # Left alone, a model writes the right option longest. These bounds leave it so no more often than any other.
+    least = [
+        longest + 1 if n < 2 and shortest >= TEXT else max(1, int(_SHORTEST * shortest)) for n in range(len(_WRONG))
+    ]
+    schema = {name: _text(n, n + _OPTION) for name, n in zip(_WRONG, least, strict=True)}
+    row = _filled(client, "distractors", asked, schema)
+    found: dict[str, str] = {}
+    for name, n in zip(_WRONG, least, strict=True):
+        option = row.get(name, "")
+        if _whole(option, n + _OPTION) and option.casefold() not in (known.casefold() for known in right):
+            found.setdefault(option.casefold(), option)
+    nearest = sorted(found.values(), key=lambda option: abs(len(option) - longest))
+    if slot.number % 4 < 3:
+        nearest.sort(key=lambda option: option != next((o for o in nearest if len(o) > longest), ""))
+    return nearest[:3]
+
+
+def _filled(client: ChatClient, prompt: str, asked: Sequence[str], properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The form as the model filled it, texts in one line each; empty where it is none."""
+    reply = client.complete(
+        [Message("system", forms.instructions(prompt)), Message("user", "\n\n".join(asked))],
+        max_tokens=_TOKENS,
+        schema=forms.object_schema(properties),
+    )
+    row = forms.json_object(reply.text)
+    try:
+        return {name: _line(v) if isinstance(v, str) else [_line(text) for text in v] for name, v in row.items()}
+    except TypeError:
+        return {}
+
+
+def _text(least: int, most: int) -> dict[str, Any]:
+    return {"type": "string", "minLength": least, "maxLength": most}
 
 
 def _array(item: Mapping[str, Any], n: int) -> dict[str, Any]:
     return {"type": "array", "items": dict(item), "minItems": n, "maxItems": n}
+
+
+def _whole(text: str, most: int) -> bool:
+    """Neither begun in the middle nor cut off, and in the notes' script: a small model may fall into another one."""
+    begun = text[:1].isalnum() or text[:1] in "`-−(“\"'<$"
+    ended = not re.search(r"[,;(–]$|\b(?:a|an|the|of|by|to|for|and|or|with|in|on|from|that|which|while)$", text)
+    return begun and ended and len(text) < most and all(map(_of_notes, text))
+
+
+def _of_notes(char: str) -> bool:
+    return not char.isalpha() or unicodedata.name(char, "").startswith(("LATIN", "GREEK", "MICRO"))
 
 
 def _line(text: object) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agents import forms
 from agents.examiner.plan import statements
-from agents.examiner.writer import numbered
 from core.types import Chunk, Message
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def _from_passage(client: ChatClient, chunk: Chunk) -> Iterator[tuple[str, str]]
     reply = client.complete(
         [
             Message("system", forms.instructions("cards")),
-            Message("user", f"Subject: {chunk.title}.\nSentences:\n{numbered(told)}"),
+            Message("user", f"Subject: {chunk.title}.\nSentences:\n{_numbered(told)}"),
         ],
         max_tokens=_TOKENS,
         schema=forms.object_schema({"cards": cards}),
@@ -52,3 +51,8 @@ def _from_passage(client: ChatClient, chunk: Chunk) -> Iterator[tuple[str, str]]
         except (KeyError, TypeError, ValueError):
             continue  # an endpoint that does not keep to schemas
         yield " ".join(str(front).split()), f"{' '.join(str(back).split())}\n\n> {quote}"
+
+
+def _numbered(told: Sequence[str]) -> str:
+    """Sentences as the model is to name them."""
+    return "\n".join(f"{n}. {text}" for n, text in enumerate(told, 1))
