@@ -136,7 +136,7 @@ def _whole(text: str, most: int) -> bool:
     """Neither begun in the middle nor cut off, and in the notes' script: a small model may fall into another one."""
     begun = text[:1].isalnum() or text[:1] in "`-−(“\"'<$"
     ended = not re.search(r"[,;(–]$|\b(?:a|an|the|of|by|to|for|and|or|with|in|on|from|that|which|while)$", text)
-    return begun and ended and len(text) < most and all(map(_of_notes, text))
+    return 0 < len(text) < most and begun and ended and all(map(_of_notes, text))
 
 
 def _of_notes(char: str) -> bool:

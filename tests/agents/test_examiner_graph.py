@@ -24,7 +24,7 @@ from serving.client import ChatClient, Endpoint
 from tests.wire import model_server
 
 GOOD = {
-    "sentence": 1, "question": "A team freezes a base model and trains two small matrices of rank r. Which method is this?",
+    "question": "A team freezes a base model and trains two small matrices of rank r. Which method is this?",
     "right": ["Low-rank adaptation"], "wrong": ["Knowledge distillation", "Weight pruning", "Prompt engineering"],
 }  # fmt: skip
 LEAKS = GOOD | {"question": "According to the passage, which method trains two small matrices of rank r?"}
@@ -36,15 +36,19 @@ WHY = {
 
 def _script(*drafts: dict[str, Any], guess: str = "A") -> Callable[[dict[str, Any]], str]:
     waiting = list(drafts)
+    begun: dict[str, dict[str, Any]] = {}
 
     def script(body: dict[str, Any]) -> str:
         system, asked = body["messages"][0]["content"], body["messages"][-1]["content"]
         if "You write multiple-choice" in system:
-            return json.dumps(waiting.pop(0) if len(waiting) > 1 else waiting[0])
+            draft = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+            begun[draft["question"]] = draft
+            return json.dumps({name: draft[name] for name in ("question", "right") if name in draft})
+        if "You write the wrong options" in system:
+            stem = asked.split("Question: ")[1].split("\n")[0]
+            return json.dumps({f"wrong_{n}": option for n, option in enumerate(begun[stem]["wrong"], 1)})
         if "You explain the key" in system:
             return json.dumps(WHY)
-        if "You check a statement" in system:
-            return "Yes" if "Low-rank" in asked.split("Statement")[1] else "No"
         if "Notes: " in asked or (guess == "key" and "Question" not in asked):
             return next(line[0] for line in asked.splitlines() if "Low-rank" in line and line[1:2] == ")")
         return "A"
@@ -125,7 +129,7 @@ def test_an_outage_loses_nothing_and_writes_no_half_bank(retriever: Retriever, t
 
     def away(body: dict[str, Any]) -> str:
         calls["all"] += 1
-        if calls["all"] > 20:  # those of the first question
+        if calls["all"] > 21:  # those of the first question
             raise OSError
         return good(body)
 

@@ -62,9 +62,7 @@ def _script(key: str = "Nothing extra") -> Callable[[dict[str, Any]], str]:
     """A model that finds the key in the notes, and only there."""
 
     def script(body: dict[str, Any]) -> str:
-        system, asked = body["messages"][0]["content"], body["messages"][-1]["content"]
-        if "You check a statement" in system:
-            return "No"
+        asked = body["messages"][-1]["content"]
         if "Notes: " in asked:
             return next((line[0] for line in asked.splitlines() if key in line and line[1:2] == ")"), "A")
         return "A"
