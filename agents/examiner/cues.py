@@ -81,10 +81,11 @@ def _ungrammatical(question: Question) -> bool:
 
 
 def _repeats(stem: str, keys: list[str], rivals: list[str]) -> bool:
-    """Whether the key takes up at least two of the stem's longer words and no distractor any."""
-    asked = {w.casefold() for w in _WORDS.findall(stem)}
+    """Whether the key takes up two of the stem's longer words or has no others, and no distractor takes any."""
+    asked = _longer(stem)
+    told = all(len(asked & _longer(key)) >= 2 or (_longer(key) and _longer(key) <= asked) for key in keys)
+    return told and not any(asked & _longer(rival) for rival in rivals)
 
-    def taken(option: str) -> int:
-        return len(asked & {w.casefold() for w in _WORDS.findall(option)})
 
-    return min(map(taken, keys)) >= 2 and max(map(taken, rivals)) == 0
+def _longer(text: str) -> set[str]:
+    return {word.casefold() for word in _WORDS.findall(text)}

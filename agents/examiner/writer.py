@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 NEW = "new-"  # how the ids of written questions begin
 _TOKENS = 320
+_HANGS = re.compile(
+    r"(?:[,;:(–]|'s|\b(?:a|an|the|its|their|this|of|by|to|for|and|or|with|in|on|from|as|than|that|which|while|is|are))$"
+)
 _STEM, _OPTION = 320, 70  # characters at most
 _WRONG = tuple(f"wrong_{n}" for n in range(1, 6))  # asked for; three are taken
 _SHORTEST = 0.75  # length of a wrong option, over that of the right one, at least
@@ -58,7 +61,7 @@ def explain(client: ChatClient, question: Question) -> Question | None:
     right = [question.options[i] for i in question.correct]
     wrong = [o for i, o in enumerate(question.options) if i not in question.correct]
     asked = [
-        f"Passage: {question.source.quote}", f"Question: {question.question}", f"Right: {'; '.join(right)}",
+        f"Known: {question.source.quote}", f"Question: {question.question}", f"Right: {'; '.join(right)}",
         *(f"Wrong {n}: {option}" for n, option in enumerate(wrong, 1)),
     ]  # fmt: skip
     text = _text(20, 300)
@@ -135,7 +138,7 @@ def _array(item: Mapping[str, Any], n: int) -> dict[str, Any]:
 def _whole(text: str, most: int) -> bool:
     """Neither begun in the middle nor cut off, and in the notes' script: a small model may fall into another one."""
     begun = text[:1].isalnum() or text[:1] in "`-−(“\"'<$"
-    ended = not re.search(r"[,;(–]$|\b(?:a|an|the|of|by|to|for|and|or|with|in|on|from|that|which|while)$", text)
+    ended = not _HANGS.search(text)
     return 0 < len(text) < most and begun and ended and all(map(_of_notes, text))
 
 
