@@ -96,9 +96,11 @@ def _distractors(client: ChatClient, slot: Slot, notes: str, stem: str, right: S
         f"Write {len(_WRONG)} wrong options of {words} to {words + 2} words, no two alike.",
     ]
     shortest, longest = min(map(len, right)), max(map(len, right))
-    # Left alone, a model writes the right option longest. These bounds leave it so no more often than any other.
+    # Left alone, a model writes the right option longest. In one slot of four it is to be.
+    outdone = slot.number // 4 % 4 < 3  # not by slot.number % 4, which is the place of the key
     least = [
-        longest + 1 if n < 2 and shortest >= TEXT else max(1, int(_SHORTEST * shortest)) for n in range(len(_WRONG))
+        longest + 1 if outdone and n < 2 and shortest >= TEXT else max(1, int(_SHORTEST * shortest))
+        for n in range(len(_WRONG))
     ]
     schema = {name: _text(n, n + _OPTION) for name, n in zip(_WRONG, least, strict=True)}
     row = _filled(client, "distractors", asked, schema)
@@ -108,8 +110,10 @@ def _distractors(client: ChatClient, slot: Slot, notes: str, stem: str, right: S
         if _whole(option, n + _OPTION) and option.casefold() not in (known.casefold() for known in right):
             found.setdefault(option.casefold(), option)
     nearest = sorted(found.values(), key=lambda option: abs(len(option) - longest))
-    if slot.number % 4 < 3:
+    if outdone:
         nearest.sort(key=lambda option: option != next((o for o in nearest if len(o) > longest), ""))
+    else:
+        nearest.sort(key=lambda option: len(option) >= longest)
     return nearest[:3]
 
 

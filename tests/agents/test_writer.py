@@ -54,15 +54,15 @@ def test_each_turn_asks_about_another_sentence_which_is_the_source(chunk: Chunk)
     assert [f"The fact to ask about: {quote}" in requests[2 * n]["messages"][1]["content"] for n, quote in enumerate(quotes)] == [True] * 2  # fmt: skip
 
 
-@pytest.mark.parametrize("number", range(4))
-def test_the_key_is_the_longest_in_one_slot_of_four(chunk: Chunk, number: int) -> None:
+@pytest.mark.parametrize("turn", range(4))
+def test_the_key_is_the_longest_in_one_slot_of_four(chunk: Chunk, turn: int) -> None:
     with _asked() as (client, requests):
-        draft = write(client, _slot(number), chunk)
+        draft = write(client, _slot(4 * turn), chunk)
     assert draft and draft.options[2] == "Low-rank adaptation" and draft.correct == (2,)
-    assert (max(map(len, draft.options)) > len("Low-rank adaptation")) or number == 3
+    assert (max(map(len, draft.options)) > len("Low-rank adaptation")) == (turn < 3)
     schema = requests[1]["response_format"]["json_schema"]["schema"]["properties"]
     least = [schema[f"wrong_{n}"]["minLength"] for n in range(1, 6)]
-    assert least == [20, 20, 14, 14, 14]  # longer than the key, and three quarters of it
+    assert least == ([20, 20, 14, 14, 14] if turn < 3 else [14] * 5)  # longer than the key, or three quarters of it
 
 
 @pytest.mark.parametrize(
