@@ -46,7 +46,8 @@ def each_rotation(
     client: ChatClient, n: int, prompt: Callable[[Sequence[int]], list[Message]], rotations: int | None = None
 ) -> list[list[float]]:
     """The same for each rotation by itself, [rotations, n]."""
-    turns = range(n) if rotations is None else [n * k // rotations for k in range(min(rotations, n))]
+    count = min(rotations or n, n)
+    turns = [n * k // count for k in range(count)]
     rows = []
     for turn in turns:
         order = [(i + turn) % n for i in range(n)]

@@ -58,6 +58,8 @@ def test_a_favourite_letter_is_worth_nothing() -> None:
         assert chances == pytest.approx([0.25] * 4) and len(requests) == 4
         assert not any(CLEAN.question in m["content"] for r in requests for m in r["messages"])
         assert len(probabilities(client, CLEAN, "closed book", rotations=1)) == 4 and len(requests) == 5
+        # More than there are options are all there are.
+        assert probabilities(client, CLEAN, "options only", rotations=7) == chances and len(requests) == 9
 
 
 def test_a_solver_that_reads_the_notes_is_right() -> None:
