@@ -96,12 +96,12 @@ def _distractors(client: ChatClient, slot: Slot, notes: str, stem: str, right: S
         f"Write {len(_WRONG)} wrong options of {words} to {words + 2} words, no two alike.",
     ]
     shortest, longest = min(map(len, right)), max(map(len, right))
-    # Left alone, a model writes the right option longest. In one slot of four it is to be.
-    outdone = slot.number // 4 % 4 < 3  # not by slot.number % 4, which is the place of the key
-    least = [
-        longest + 1 if outdone and n < 2 and shortest >= TEXT else max(1, int(_SHORTEST * shortest))
-        for n in range(len(_WRONG))
-    ]
+    # Left alone, a model writes the right option longest; so in half of the slots, whatever the place of the key, one is
+    # to be longer.
+    outdone = slot.number // 4 % 2 == 0 and shortest >= TEXT
+    least = [max(1, int(_SHORTEST * shortest))] * len(_WRONG)
+    if outdone:
+        least[0] = longest + 1
     schema = {name: _text(n, n + _OPTION) for name, n in zip(_WRONG, least, strict=True)}
     row = _filled(client, "distractors", asked, schema)
     found: dict[str, str] = {}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agents.bank import Bank, Question, Source, passage, valid
 from agents.examiner.cues import cues, key_is_longest
+from agents.examiner.gates import NEAR, WITH_MODEL, WITHOUT_MODEL
 from agents.examiner.solver import chance, probabilities, right
 from core.paths import CORPUS, ROOT
 from rag.documents import document, load_sources
@@ -92,3 +93,13 @@ def test_the_shipped_bank_stands_on_the_notes() -> None:
     bank = Bank.open(ROOT / "data" / "questions")
     assert all(valid(q.source, notes[q.source.doc_id]) for q in bank.questions.values())
     assert {cue for q in bank.questions.values() for cue in cues(q)} <= set()
+
+
+def test_the_shipped_bank_has_stood_all_gates_and_explains_itself() -> None:
+    bank = Bank.open(ROOT / "data" / "questions")
+    assert len(bank) >= 200
+    for q in bank.questions.values():
+        assert tuple(q.checks) == (*WITHOUT_MODEL, *WITH_MODEL, "model"), q.id
+        assert q.checks["source span"] and q.checks["cues"] == [] and q.checks["near-duplicate"] <= NEAR, q.id
+        assert q.checks["closed book"] < q.checks["open book"] and max(q.checks["second key"]) < 0.5, q.id
+        assert q.explanation and len(q.why_not) == len(q.checks["second key"]) == len(q.options) - len(q.correct), q.id

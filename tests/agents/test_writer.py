@@ -55,14 +55,16 @@ def test_each_turn_asks_about_another_sentence_which_is_the_source(chunk: Chunk)
 
 
 @pytest.mark.parametrize("turn", range(4))
-def test_the_key_is_the_longest_in_one_slot_of_four(chunk: Chunk, turn: int) -> None:
+def test_in_half_of_the_slots_a_wrong_option_is_longer_than_the_key(chunk: Chunk, turn: int) -> None:
     with _asked() as (client, requests):
         draft = write(client, _slot(4 * turn), chunk)
     assert draft and draft.options[2] == "Low-rank adaptation" and draft.correct == (2,)
-    assert (max(map(len, draft.options)) > len("Low-rank adaptation")) == (turn < 3)
+    assert (max(map(len, draft.options)) > len("Low-rank adaptation")) == (turn % 2 == 0)
     schema = requests[1]["response_format"]["json_schema"]["schema"]["properties"]
     least = [schema[f"wrong_{n}"]["minLength"] for n in range(1, 6)]
-    assert least == ([20, 20, 14, 14, 14] if turn < 3 else [14] * 5)  # longer than the key, or three quarters of it
+    assert least == (
+        [20, 14, 14, 14, 14] if turn % 2 == 0 else [14] * 5
+    )  # longer than the key, or three quarters of it
 
 
 @pytest.mark.parametrize(
