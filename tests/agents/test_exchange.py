@@ -44,7 +44,7 @@ def _back(questions: Sequence[Question], path: Path) -> list[Question]:
 @pytest.mark.parametrize("name", ["all.apkg", "all.gift", "all.gift.txt", "all.csv", "all.jsonl"])
 def test_the_shipped_bank_comes_back_whole(shipped: list[Question], tmp_path: Path, name: str) -> None:
     checked = [replace(shipped[0], checks={"open book": 0.9, "second key": [0.1, 0.2]}), *shipped[1:]]
-    assert len(checked) == 220 and _back(checked, tmp_path / name) == checked
+    assert len(checked) >= 200 and _back(checked, tmp_path / name) == checked
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
@@ -103,7 +103,7 @@ def test_anki_updates_its_notes_and_gives_them_back(shipped: list[Question], tmp
     try:
         anki.write(shipped, tmp_path / "a.apkg", 1_800_000_000)
         _bring(collection, tmp_path / "a.apkg")
-        assert collection.note_count() == collection.card_count() == 220
+        assert collection.note_count() == collection.card_count() == len(shipped) >= 200
         decks = {deck.name for deck in collection.decks.all_names_and_ids()} - {"Default", "GenL Tutor"}
         assert decks == {f"GenL Tutor::{domain.name}" for domain in DOMAINS}
         tagged = collection.find_notes("tag:domain::3 tag:bloom::apply")
@@ -112,7 +112,7 @@ def test_anki_updates_its_notes_and_gives_them_back(shipped: list[Question], tmp
         changed = [replace(shipped[0], explanation="Now <i>this</i>\nis new."), *shipped[1:]]
         anki.write(changed, tmp_path / "b.apkg", 1_800_000_001)
         _bring(collection, tmp_path / "b.apkg")
-        assert collection.note_count() == collection.card_count() == 220
+        assert collection.note_count() == collection.card_count() == len(shipped) >= 200
         (note_id,) = collection.find_notes(f'"id:{shipped[0].id}"')
         back = collection.get_note(note_id).cards()[0].answer()
         assert "Now &lt;i&gt;this&lt;/i&gt;<br>is new." in back and shipped[0].source.quote in back

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents import mcp_client, toolbox
@@ -55,6 +55,7 @@ def test_letters_of_a_reply(text: str, letters: set[int]) -> None:
     assert chosen_letters(text, 4) == letters
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60))
 def test_a_plan_fills_exactly_its_days(days: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
