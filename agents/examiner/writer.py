@@ -87,7 +87,7 @@ def _stem(client: ChatClient, slot: Slot, notes: str, quote: str, trouble: Seque
 
 
 def _distractors(client: ChatClient, slot: Slot, notes: str, stem: str, right: Sequence[str]) -> list[str]:
-    """Three wrong options out of five, of the right one's length; mostly one is longer. Empty where too few differ."""
+    """Three wrong options out of five, near the right one's length; fewer where too few differ."""
     words = len(right[0].split())
     asked = [
         notes,
@@ -118,16 +118,19 @@ def _distractors(client: ChatClient, slot: Slot, notes: str, stem: str, right: S
 
 
 def _filled(client: ChatClient, prompt: str, asked: Sequence[str], properties: Mapping[str, Any]) -> dict[str, Any]:
-    """The form as the model filled it, texts in one line each; empty where it is none."""
+    """The form as the model filled it, texts in one line each; empty where it is not whole."""
     reply = client.complete(
         [Message("system", forms.instructions(prompt)), Message("user", "\n\n".join(asked))],
         max_tokens=_TOKENS,
         schema=forms.object_schema(properties),
     )
     row = forms.json_object(reply.text)
-    try:
-        return {name: _line(v) if isinstance(v, str) else [_line(text) for text in v] for name, v in row.items()}
-    except TypeError:
+    try:  # an endpoint may not hold its model to the schema
+        return {
+            name: [_line(text) for text in row[name]] if form["type"] == "array" else _line(row[name])
+            for name, form in properties.items()
+        }
+    except (KeyError, TypeError):
         return {}
 
 

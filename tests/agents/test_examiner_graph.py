@@ -25,7 +25,7 @@ from tests.wire import model_server
 
 GOOD = {
     "question": "A team freezes a base model and trains two small matrices of rank r. Which method is this?",
-    "right": ["Low-rank adaptation"], "wrong": ["Knowledge distillation", "Weight pruning", "Prompt engineering"],
+    "right": ["Low-rank adaptation"], "wrong": ["Knowledge distillation", "Weight pruning", "Prompt engineering", "Layer freezing", "Model merging"],
 }  # fmt: skip
 LEAKS = GOOD | {"question": "According to the passage, which method trains two small matrices of rank r?"}
 WHY = {
@@ -91,7 +91,7 @@ def test_a_leaking_draft_is_rewritten_and_then_kept(retriever: Retriever, tmp_pa
 @pytest.mark.parametrize(
     ("draft", "guess", "gate"),
     [(LEAKS, "A", "cues"), (GOOD, "key", "options only"), ({"question": "half"}, "A", "written"),
-     (GOOD | {"wrong": ["Low-rank adapters", "Weight pruning", "Prompt tuning"]}, "A", "second key")],
+     (GOOD | {"wrong": ["Low-rank adapters", "Weight pruning", "Prompt tuning", "Weight pruning", "Prompt tuning"]}, "A", "second key")],
 )  # fmt: skip
 def test_what_fails_a_gate_twice_everywhere_is_dropped(
     retriever: Retriever, tmp_path: Path, draft: dict[str, Any], guess: str, gate: str
