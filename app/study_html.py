@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -17,6 +18,7 @@ from core.exam import DOMAINS, TASKS
 from core.types import Document
 
 _STYLE = Path(__file__).parent / "style.css"
+_CODE = re.compile(r"`([^`]+)`")
 
 
 def stem(question: Question, head: str) -> str:
@@ -32,10 +34,9 @@ def subject(question: Question) -> str:
 
 
 def choices(question: Question) -> list[tuple[str, int]]:
-    """The options as a form wants them: what is shown, and its index."""
-    return [
-        (f"{letter}) {text}", i) for i, (letter, text) in enumerate(zip(OPTION_LETTERS, question.options, strict=False))
-    ]
+    """The options as a form wants them: what is shown, as plain text, and its index."""
+    plain = (_CODE.sub(r"\1", text) for text in question.options)
+    return [(f"{letter}) {text}", i) for i, (letter, text) in enumerate(zip(OPTION_LETTERS, plain, strict=False))]
 
 
 def explained(question: Question, chosen: Collection[int], document: Document | None, key: str) -> str:
@@ -50,12 +51,12 @@ def explained(question: Question, chosen: Collection[int], document: Document | 
     )
     wrong = [i for i in range(len(question.options)) if i not in question.correct]
     why = "".join(
-        f"<li{' class=chosen' if i in chosen else ''}><b>{OPTION_LETTERS[i]}</b> {escape(text)}</li>"
+        f"<li{' class=chosen' if i in chosen else ''}><b>{OPTION_LETTERS[i]}</b> {_phrase(text)}</li>"
         for i, text in zip(wrong, question.why_not, strict=False)
     )
     return (
         f'<div class="explained {"right" if right else "wrong"}" role="status"><p class="verdict">{verdict}</p>'
-        f"<p>{escape(question.explanation)}{cited(question.source, document, key)}</p><ul>{why}</ul></div>"
+        f"<p>{_phrase(question.explanation)}{cited(question.source, document, key)}</p><ul>{why}</ul></div>"
     )
 
 
@@ -205,14 +206,19 @@ def _study_next(score: Score) -> str:
 
 
 def _timed(answer: Answered) -> str:
-    return f"<li>{answer.reply.seconds:.0f} s: {answer.number}. {escape(answer.question.question)}</li>"
+    return f"<li>{answer.reply.seconds:.0f} s: {answer.number}. {_phrase(answer.question.question)}</li>"
 
 
 def _missed(answer: Answered, documents: Mapping[str, Document], key: str) -> str:
     question, chosen = answer.question, answer.reply.chosen
     given = "; ".join(question.options[i] for i in chosen) or "nothing"
     return (
-        f'<section class="missed"><p><b>{answer.number}.</b> {escape(question.question)}</p>'
-        f'<p class="small">You chose: {escape(given)}. Right: {escape("; ".join(question.options[i] for i in question.correct))}.</p>'
+        f'<section class="missed"><p><b>{answer.number}.</b> {_phrase(question.question)}</p>'
+        f'<p class="small">You chose: {_phrase(given)}. Right: {_phrase("; ".join(question.options[i] for i in question.correct))}.</p>'
         f"{explained(question, chosen, documents.get(question.source.doc_id), f'{key}-{answer.number}')}</section>"
     )
+
+
+def _phrase(text: str) -> str:
+    """One line in which backticks set code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))

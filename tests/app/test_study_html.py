@@ -71,6 +71,14 @@ def test_an_explanation_says_what_was_right_and_opens_the_passage() -> None:
     assert html.count("<li") == 3 and html.count("class=chosen") == 1
 
 
+def test_backticks_set_code_and_are_never_shown() -> None:
+    question = next(q for q in BANK.questions.values() if "`" in q.options[0] and len(q.correct) == 1)
+    question = replace(question, explanation="As `a < b` says.")
+    (first, _), *_ = study_html.choices(question)
+    assert first == "A) " + question.options[0].replace("`", "")
+    assert "As <code>a &lt; b</code> says." in study_html.explained(question, question.correct, None, "key")
+
+
 def test_a_kept_report_holds_everything_itself(tmp_path: Path) -> None:
     learner = Learners(tmp_path / "l.sqlite").learner("ada")
     sitting = exams.begin(learner, BANK, 0.0)
