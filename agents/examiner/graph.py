@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 GATES = ("written", *gates.WITHOUT_MODEL, *gates.WITH_MODEL, "explained")  # in the order drafts meet them
 REWRITES = 1
-_PASSAGES = 3  # tried for one slot
+_PASSAGES = 6  # tried for one slot
 
 
 @dataclass(frozen=True, slots=True)
