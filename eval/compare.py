@@ -82,7 +82,7 @@ def compare(
             verdict = "better" if (change > 0) == (metric.better == "higher") else "worse"
         found.append(
             Difference(
-                name, metric.name, float(metric.statistic(first)), float(metric.statistic(second)), low, high, len(old),
+                name, metric.name, float(metric.statistic(first)), float(metric.statistic(second)), low, high, metric.applies(old),
                 metric.headline, verdict,
             )
         )  # fmt: skip

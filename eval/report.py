@@ -89,10 +89,11 @@ def headlines(suite: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def shown(found: Mapping[str, Any]) -> str:
-    """A value with its interval."""
+    """A value with its interval, where it has one."""
     digits = _DIGITS.get(found["unit"], 3)
     unit = f" {found['unit']}" if found["unit"] else ""
-    return f"{found['value']:.{digits}f}{unit} [{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
+    bounds = f" [{found['low']:.{digits}f}, {found['high']:.{digits}f}]" if "low" in found else ""
+    return f"{found['value']:.{digits}f}{unit}{bounds}"
 
 
 def html(
@@ -194,7 +195,7 @@ def _older(before: Mapping[str, Any] | None, suite: str, figure: str) -> Mapping
 
 def _range(found: Mapping[str, Any]) -> str:
     """A share from 0 to 1 as a bar with its interval; nothing for what is no share."""
-    if found["unit"] or not 0 <= found["low"] <= found["high"] <= 1:
+    if found["unit"] or "low" not in found or not 0 <= found["low"] <= found["high"] <= 1:
         return ""
     low, high, value = (100 * found[key] for key in ("low", "high", "value"))
     return (

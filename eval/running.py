@@ -10,8 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from core import files, journal, provenance
 from core.errors import GenlError, ServingError
 from core.paths import ROOT, var_dir
@@ -134,11 +132,12 @@ def _summary(suite: Suite, rows: Sequence[Row], cases: int, trouble: str, seed: 
         return _empty(suite, trouble or "no cases")
     figures: dict[str, Any] = {}
     for metric in suite.metrics:
-        if np.isnan(metric.values(rows)).all():
+        if not (n := metric.applies(rows)):
             continue  # a judge that was not asked, say
         value, low, high = interval(metric.values(rows), metric.statistic, seed=seed)
+        bounds = {"low": low, "high": high} if metric.interval else {}
         figures[metric.name] = {
-            "value": value, "low": low, "high": high, "n": len(rows), "better": metric.better,
+            "value": value, **bounds, "n": n, "better": metric.better,
             "headline": metric.headline, "unit": metric.unit,
         }  # fmt: skip
     groups: dict[str, list[Row]] = {}
@@ -157,7 +156,7 @@ def _summary(suite: Suite, rows: Sequence[Row], cases: int, trouble: str, seed: 
             name: {
                 m.name: float(m.statistic(m.values(mine)))
                 for m in suite.metrics
-                if m.name in figures and m.headline and not np.isnan(m.values(mine)).all()
+                if m.name in figures and m.headline and m.applies(mine)
             }
             | {"n": len(mine)}
             for name, mine in sorted(groups.items())

@@ -24,7 +24,10 @@ Row = dict[str, Any]  # `id`, `group`, `scores` {column: number or None}, `shown
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure of a suite: a statistic over columns of its rows' scores."""
+    """A figure of a suite: a statistic over columns of its rows' scores.
+
+    `interval` is off where resampling tells nothing: a test's p, or a distance from a target, which every draw lengthens.
+    """
 
     name: str
     columns: tuple[str, ...]
@@ -32,6 +35,7 @@ class Metric:
     better: Literal["higher", "lower", "neither"] = "higher"
     headline: bool = False
     unit: str = ""
+    interval: bool = True
 
     def values(self, rows: Sequence[Row]) -> Values:
         """The columns of all rows, `[n, columns]`; NaN where one does not apply."""
@@ -39,6 +43,10 @@ class Metric:
         return np.array([[np.nan if v is None else float(v) for v in line] for line in found], float).reshape(
             len(rows), len(self.columns)
         )
+
+    def applies(self, rows: Sequence[Row]) -> int:
+        """How many of the rows it rests on."""
+        return int((~np.isnan(self.values(rows)).any(axis=1)).sum())
 
 
 def metric(name: str, column: str = "", **given: Any) -> Metric:

@@ -177,11 +177,11 @@ SHAPE = Suite(
     "quote; how far its domains are from the exam's weights.",
     (
         Metric("key is the longest option", ("longest",), better="lower", headline=True),
-        Metric("key letters, χ² p", ("place",), uniform_p, better="neither", headline=True),
+        Metric("key letters, χ² p", ("place",), uniform_p, better="neither", headline=True, interval=False),
         Metric("questions with a cue", ("cue",), better="lower", headline=True),
         Metric("source spans valid", ("span",), headline=True),
         Metric("near-duplicates", ("near-duplicate",), better="lower", headline=True),
-        Metric("weight error (L1)", ("domain",), weight_error, better="lower"),
+        Metric("weight error (L1)", ("domain",), weight_error, better="lower", interval=False),
     ),
     questions, prepare_shape, lambda _: {"cue": 1.0, "near-duplicate": 1.0, "span": 0.0}, frozenset(), repeats=True,
 )  # fmt: skip

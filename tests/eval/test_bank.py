@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import DocumentError
 from core.paths import ROOT
-from eval import running
+from eval import report, running
 from eval.suite import Bench
 from eval.suites import bank
 from serving.client import ChatClient, Endpoint
@@ -46,6 +46,19 @@ def test_a_bank_that_leaks_is_seen_to(tmp_path: Path) -> None:
     assert found["key is the longest option"] == 1.0 and found["key letters, χ² p"] < 0.001
     assert found["questions with a cue"] == 1.0 and found["near-duplicates"] == 1.0
     assert "weight error (L1)" not in found and "source spans valid" not in found
+
+
+def test_a_figure_tells_its_own_cases_and_a_p_value_has_no_interval(tmp_path: Path) -> None:
+    asked = bank.load(ROOT / "data" / "questions")
+    found = running.run([bank.SHAPE], Bench(tmp_path / "no-index", None), tmp_path, fresh=True)["suites"]["bank"]
+    single = sum(len(q.correct) == 1 for q in asked)
+    assert found["metrics"]["key is the longest option"]["n"] == single < len(asked)
+    assert found["metrics"]["source spans valid"]["n"] == len(asked)
+    assert {name for name, figure in found["metrics"].items() if "low" not in figure} == {
+        "key letters, χ² p",
+        "weight error (L1)",
+    }
+    assert report.shown(found["metrics"]["key letters, χ² p"]).count("[") == 0
 
 
 @pytest.mark.parametrize(
