@@ -18,7 +18,7 @@ from langgraph.runtime import Runtime  # read by LangGraph from the nodes' annot
 
 from agents.bank import Question, question, row_of
 from agents.errors import AgentError
-from agents.examiner import gates, writer
+from agents.examiner import explainer, gates, writer
 from agents.examiner.known import Known
 from agents.examiner.plan import Slot, passages
 from core import files, journal
@@ -194,7 +194,7 @@ def _explain(state: State, runtime: Runtime[Desk]) -> State:
     assert draft is not None  # _after_judge
     checks = {v.gate: v.figure for v in state["verdicts"]} | {"model": runtime.context.client.endpoint.model}
     started = time.perf_counter()
-    whole = writer.explain(runtime.context.client, draft)
+    whole = explainer.explain(runtime.context.client, draft)
     *before, last = state["tried"]
     last = {
         **last,

@@ -6,7 +6,6 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agents import forms
@@ -54,21 +53,6 @@ def write(client: ChatClient, slot: Slot, chunk: Chunk, turn: int = 0, trouble: 
         NEW + name, slot.domain, slot.task, slot.difficulty, slot.bloom, stem, tuple(options),
         tuple(sorted(correct)), "", (), Source(chunk.doc_id, start, start + len(quote), quote), {},
     )  # fmt: skip
-
-
-def explain(client: ChatClient, question: Question) -> Question | None:
-    """The question with its explanation and a sentence on each wrong option; None where the model wrote none."""
-    right = [question.options[i] for i in question.correct]
-    wrong = [o for i, o in enumerate(question.options) if i not in question.correct]
-    asked = [
-        f"Known: {question.source.quote}", f"Question: {question.question}", f"Right: {'; '.join(right)}",
-        *(f"Wrong {n}: {option}" for n, option in enumerate(wrong, 1)),
-    ]  # fmt: skip
-    text = _text(20, 300)
-    row = _filled(client, "explainer", asked, {"explanation": text, "why_not": _array(text, len(wrong))})
-    explanation, why_not = row.get("explanation", ""), tuple(row.get("why_not", ()))
-    whole = explanation and len(why_not) == len(wrong) and all(why_not)
-    return replace(question, explanation=explanation, why_not=why_not) if whole else None
 
 
 def _stem(client: ChatClient, slot: Slot, notes: str, quote: str, trouble: Sequence[str]) -> tuple[str, list[str]]:
@@ -143,17 +127,25 @@ def _array(item: Mapping[str, Any], n: int) -> dict[str, Any]:
 
 
 def _whole(text: str, most: int) -> bool:
-    """Neither begun in the middle nor cut off, and in the notes' script: a small model may fall into another one."""
+    """Neither begun in the middle nor cut off, and in the notes' script."""
     begun = text[:1].isalnum() or text[:1] in "`-−(“\"'<$"
     ended = not _HANGS.search(text)
-    return 0 < len(text) < most and begun and ended and all(map(_of_notes, text))
+    return 0 < len(text) < most and begun and ended and of_notes(text)
 
 
-def _of_notes(char: str) -> bool:
-    return not char.isalpha() or unicodedata.name(char, "").startswith(("LATIN", "GREEK", "MICRO"))
+def line(text: str) -> str:
+    """The text in one line."""
+    return " ".join(text.split())
+
+
+def of_notes(text: str) -> bool:
+    """Whether it is in the notes' script: a small model may fall into another one."""
+    return all(
+        not char.isalpha() or unicodedata.name(char, "").startswith(("LATIN", "GREEK", "MICRO")) for char in text
+    )
 
 
 def _line(text: object) -> str:
     if not isinstance(text, str):
         raise TypeError("text is wanted")
-    return " ".join(text.split())
+    return line(text)

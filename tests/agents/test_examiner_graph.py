@@ -28,10 +28,7 @@ GOOD = {
     "right": ["Low-rank adaptation"], "wrong": ["Knowledge distillation", "Weight pruning", "Prompt engineering", "Layer freezing", "Model merging"],
 }  # fmt: skip
 LEAKS = GOOD | {"question": "According to the passage, which method trains two small matrices of rank r?"}
-WHY = {
-    "explanation": "LoRA trains two small matrices beside a frozen base.",
-    "why_not": ["It trains a small model."] * 3,
-}
+WHY = "LoRA trains two small matrices beside a frozen base."
 
 
 def _script(*drafts: dict[str, Any], guess: str = "A") -> Callable[[dict[str, Any]], str]:
@@ -47,8 +44,8 @@ def _script(*drafts: dict[str, Any], guess: str = "A") -> Callable[[dict[str, An
         if "You write the wrong options" in system:
             stem = asked.split("Question: ")[1].split("\n")[0]
             return json.dumps({f"wrong_{n}": option for n, option in enumerate(begun[stem]["wrong"], 1)})
-        if "You explain the key" in system:
-            return json.dumps(WHY)
+        if "You explain a multiple-choice" in system:
+            return WHY
         if "Notes: " in asked or (guess == "key" and "Question" not in asked):
             return next(line[0] for line in asked.splitlines() if "Low-rank" in line and line[1:2] == ")")
         return "A"
@@ -111,7 +108,7 @@ def test_two_alike_that_are_written_at_once_are_kept_once(retriever: Retriever, 
     judged, good = threading.Barrier(2, timeout=30), _script(GOOD)
 
     def script(body: dict[str, Any]) -> str:
-        if "You explain the key" in body["messages"][0]["content"]:
+        if "You explain a multiple-choice" in body["messages"][0]["content"]:
             judged.wait()  # neither has joined the bank yet
         return good(body)
 
@@ -129,7 +126,7 @@ def test_an_outage_loses_nothing_and_writes_no_half_bank(retriever: Retriever, t
 
     def away(body: dict[str, Any]) -> str:
         calls["all"] += 1
-        if calls["all"] > 21:  # those of the first question
+        if calls["all"] > 24:  # those of the first question
             raise OSError
         return good(body)
 
