@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from core.errors import ServingError
@@ -20,23 +19,17 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 
 OTHER = "other-v1"  # published before the server was started
-_MOVED = 0.3  # in nats: other weights move a logprob further than this, the same ones do not
 
 
-def _weighs(client: ChatClient, model: str) -> np.ndarray:
-    """What a model makes of seven likely first tokens, as logprobs.
+def _weighs(client: ChatClient, model: str) -> list[float]:
+    """What a model makes of seven likely first tokens: a server's bfloat16 leaves three of them equal now and then.
 
-    Asked twice: a prompt read from the prefix cache is rounded otherwise than one computed whole.
+    The second answer counts: a prompt read from the prefix cache is rounded otherwise than one computed whole.
     """
     choices = ["A", "B", "C", "The", "I", "You", "It"]
     for _ in range(2):
         found = client.asking(model).choose([Message("user", "Name a letter: A, B or C.")], choices)
-    return np.array(list(found.logprobs.values()))
-
-
-def _apart(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference."""
-    return float(np.abs(one - other).max())
+    return [round(value, 2) for value in found.logprobs.values()]
 
 
 def test_publish_and_roll_back(client: ChatClient, tmp_path: Path) -> None:
@@ -44,12 +37,11 @@ def test_publish_and_roll_back(client: ChatClient, tmp_path: Path) -> None:
     first = adapters.publish("tutor", tiny.lora(ensure(MODEL), tmp_path / "one", 1), MODEL, "runs/one", client)
     assert client.models() == [MODEL, OTHER, "tutor-v1"]
     said = _weighs(client, "tutor-v1")
-    assert _apart(said, base) > _MOVED > _apart(base, _weighs(client, MODEL))
+    assert said != base == _weighs(client, MODEL)
 
     second = adapters.publish("tutor", tiny.lora(ensure(MODEL), tmp_path / "two", 2), MODEL, "runs/two", client)
     assert client.models() == [MODEL, OTHER, "tutor-v2"] and Path(first.path).is_dir()
-    other = _weighs(client, "tutor-v2")
-    assert min(_apart(other, base), _apart(other, said)) > _MOVED
+    assert _weighs(client, "tutor-v2") not in (base, said)
 
     # One that cannot be loaded: nothing changes.
     broken = shutil.copytree(tmp_path / "two", tmp_path / "broken")
@@ -59,8 +51,7 @@ def test_publish_and_roll_back(client: ChatClient, tmp_path: Path) -> None:
     assert client.models() == [MODEL, OTHER, "tutor-v2"] and not (Path(second.path).parent / "v3").exists()
 
     back = adapters.rollback("tutor", client)
-    assert back == first and client.models() == [MODEL, OTHER, "tutor-v1"]
-    assert _apart(_weighs(client, "tutor-v1"), said) < _MOVED
+    assert back == first and client.models() == [MODEL, OTHER, "tutor-v1"] and _weighs(client, "tutor-v1") == said
     assert adapters.rollback("tutor", client) is None and client.models() == [MODEL, OTHER]
     with pytest.raises(ServingError, match="no such adapter is published"):
         adapters.rollback("tutor", client)
