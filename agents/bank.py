@@ -46,6 +46,11 @@ class Question:
     checks: Mapping[str, Any]
 
     @property
+    def wrong(self) -> tuple[int, ...]:
+        """The indices of the other options, to which `why_not` belongs."""
+        return tuple(i for i in range(len(self.options)) if i not in self.correct)
+
+    @property
     def letters(self) -> str:
         """The right letters, as "B" or "A and D"."""
         return " and ".join(OPTION_LETTERS[i] for i in self.correct)

@@ -49,10 +49,9 @@ def explained(question: Question, chosen: Collection[int], document: Document | 
         if chosen
         else f"The answer is {question.letters}"
     )
-    wrong = [i for i in range(len(question.options)) if i not in question.correct]
     why = "".join(
         f"<li{' class=chosen' if i in chosen else ''}><b>{OPTION_LETTERS[i]}</b> {_phrase(text)}</li>"
-        for i, text in zip(wrong, question.why_not, strict=False)
+        for i, text in zip(question.wrong, question.why_not, strict=False)
     )
     return (
         f'<div class="explained {"right" if right else "wrong"}" role="status"><p class="verdict">{verdict}</p>'

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from core import files
 from core.errors import ConfigError
-from eval.metrics import gain
+from eval.metrics import applies, gain
 from eval.suite import Metric, Row, Suite
 
 Verdict = Literal["worse", "better", "no difference shown"]
@@ -82,7 +82,7 @@ def compare(
             verdict = "better" if (change > 0) == (metric.better == "higher") else "worse"
         found.append(
             Difference(
-                name, metric.name, float(metric.statistic(first)), float(metric.statistic(second)), low, high, metric.applies(old),
+                name, metric.name, float(metric.statistic(first)), float(metric.statistic(second)), low, high, applies(first),
                 metric.headline, verdict,
             )
         )  # fmt: skip

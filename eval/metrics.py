@@ -17,6 +17,11 @@ Statistic = Callable[[Values], Values]
 _BATCH = 250  # resamples held in memory at once
 
 
+def applies(values: Values) -> int:
+    """How many of the cases `[n, columns]` have all columns, so that a statistic rests on them."""
+    return int((~np.isnan(values).any(axis=-1)).sum())
+
+
 def mean(values: Values) -> Values:
     """The mean of the first column over the cases it applies to; 0 where it applies to none."""
     return ratio(np.stack([values[..., 0], np.where(np.isnan(values[..., 0]), np.nan, 1.0)], axis=-1))

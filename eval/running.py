@@ -14,7 +14,7 @@ from core import files, journal, provenance
 from core.errors import GenlError, ServingError
 from core.paths import ROOT, var_dir
 from eval.judge import TRUSTED
-from eval.metrics import interval
+from eval.metrics import applies, interval
 from eval.suite import Bench, Case, Row, Suite
 
 SCHEMA = 1
@@ -132,13 +132,15 @@ def _summary(suite: Suite, rows: Sequence[Row], cases: int, trouble: str, seed: 
         return _empty(suite, trouble or "no cases")
     figures: dict[str, Any] = {}
     for metric in suite.metrics:
-        if not (n := metric.applies(rows)):
+        values = metric.values(rows)
+        if not (n := applies(values)):
             continue  # a judge that was not asked, say
-        value, low, high = interval(metric.values(rows), metric.statistic, seed=seed)
-        bounds = {"low": low, "high": high} if metric.interval else {}
-        figures[metric.name] = {
-            "value": value, **bounds, "n": n, "better": metric.better,
-            "headline": metric.headline, "unit": metric.unit,
+        if metric.interval:
+            figure = dict(zip(("value", "low", "high"), interval(values, metric.statistic, seed=seed), strict=True))
+        else:
+            figure = {"value": float(metric.statistic(values))}
+        figures[metric.name] = figure | {
+            "n": n, "better": metric.better, "headline": metric.headline, "unit": metric.unit,
         }  # fmt: skip
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -154,9 +156,9 @@ def _summary(suite: Suite, rows: Sequence[Row], cases: int, trouble: str, seed: 
         "metrics": figures,
         "groups": {
             name: {
-                m.name: float(m.statistic(m.values(mine)))
+                m.name: float(m.statistic(values))
                 for m in suite.metrics
-                if m.name in figures and m.headline and m.applies(mine)
+                if m.name in figures and m.headline and applies(values := m.values(mine))
             }
             | {"n": len(mine)}
             for name, mine in sorted(groups.items())

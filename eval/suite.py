@@ -44,10 +44,6 @@ class Metric:
             len(rows), len(self.columns)
         )
 
-    def applies(self, rows: Sequence[Row]) -> int:
-        """How many of the rows it rests on."""
-        return int((~np.isnan(self.values(rows)).any(axis=1)).sum())
-
 
 def metric(name: str, column: str = "", **given: Any) -> Metric:
     """The mean of one column, which has the metric's name unless another is given."""

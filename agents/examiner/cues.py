@@ -36,7 +36,7 @@ _EVEN = 2.2  # longest by shortest option
 def cues(question: Question) -> list[str]:
     """The names of the cues found in one question; none is what one wants."""
     keys = [question.options[i] for i in question.correct]
-    rivals = [o for i, o in enumerate(question.options) if i not in question.correct]
+    rivals = [question.options[i] for i in question.wrong]
     found = []
     lengths = [len(o) for o in question.options]
     uneven = max(lengths) > _EVEN * max(TEXT, min(lengths))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agents import forms
 from agents.bank import Question
-from agents.examiner.writer import line, of_notes
+from agents.examiner.writer import of_notes
 from core.types import Message
 from rag.chunking import sentences
 
@@ -85,7 +85,7 @@ def explain(client: ChatClient, question: Question) -> Question | None:
         return None
     shown.append(Message("assistant", explanation))
     why_not = []
-    for option in (o for i, o in enumerate(question.options) if i not in question.correct):
+    for option in (question.options[i] for i in question.wrong):
         if not (reason := _reason(client, [*shown, Message("user", _asked_of(option))], option)):
             return None
         why_not.append(reason)
@@ -95,7 +95,8 @@ def explain(client: ChatClient, question: Question) -> Question | None:
 def _reason(client: ChatClient, messages: Sequence[Message], option: str) -> str:
     """Whole sentences that tell more than the option does; "" where the model wrote none."""
     for temperature in _TEMPERATURES:
-        text = line(client.complete(messages, max_tokens=_TOKENS, temperature=temperature, stop=["\n"]).text)
+        text = client.complete(messages, max_tokens=_TOKENS, temperature=temperature, stop=["\n"]).text
+        text = " ".join(text.split())
         found = " ".join(text[a:b] for a, b in sentences(text) if text[a:b].endswith((".", "!")))
         if of_notes(found) and len(_words(found) - _words(option)) >= _LEAST_TOLD:
             return found

@@ -84,7 +84,7 @@ def _verdicts(
     luck = _on_key(q, guessed)
     sure = solver.right(q, guessed) and luck > _SURE * len(q.correct) / len(q.options)
     yield Verdict("options only", round(luck, 3), not sure, "the options alone give the key away")
-    rivals = [round(_rivalry(client, q, i, text), 3) for i in range(len(q.options)) if i not in q.correct]
+    rivals = [round(_rivalry(client, q, i, text), 3) for i in q.wrong]
     yield Verdict(
         "second key", rivals, max(rivals) < _DEFENSIBLE, "by the notes one of the wrong options may be right too"
     )

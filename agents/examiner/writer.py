@@ -133,11 +133,6 @@ def _whole(text: str, most: int) -> bool:
     return 0 < len(text) < most and begun and ended and of_notes(text)
 
 
-def line(text: str) -> str:
-    """The text in one line."""
-    return " ".join(text.split())
-
-
 def of_notes(text: str) -> bool:
     """Whether it is in the notes' script: a small model may fall into another one."""
     return all(
@@ -148,4 +143,4 @@ def of_notes(text: str) -> bool:
 def _line(text: object) -> str:
     if not isinstance(text, str):
         raise TypeError("text is wanted")
-    return line(text)
+    return " ".join(text.split())

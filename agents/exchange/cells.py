@@ -22,9 +22,8 @@ _LETTERS = re.compile(rf"[{''.join(OPTION_LETTERS)}](?:(?:\s*(?:,|;|&|and)\s*|\s
 
 def to_cells(q: Question) -> dict[str, str]:
     """The text of every column. AgentError for a question with more sentences on wrong options than wrong options."""
-    wrong = [i for i in range(len(q.options)) if i not in q.correct]
-    if len(q.why_not) > len(wrong):
-        raise AgentError(f"question {q.id!r}: {len(q.why_not)} texts in why_not for {len(wrong)} wrong options")
+    if len(q.why_not) > len(q.wrong):
+        raise AgentError(f"question {q.id!r}: {len(q.why_not)} texts in why_not for {len(q.wrong)} wrong options")
     found = dict.fromkeys(COLUMNS, "") | {
         "id": q.id, "domain": str(q.domain), "task": q.task, "difficulty": q.difficulty, "bloom": q.bloom,
         "question": q.question, "correct": q.letters, "explanation": q.explanation, "doc_id": q.source.doc_id,
@@ -32,7 +31,7 @@ def to_cells(q: Question) -> dict[str, str]:
         "checks": json.dumps(dict(q.checks), ensure_ascii=False),
     }  # fmt: skip
     found |= zip(OPTIONS, q.options, strict=False)
-    return found | {WHY_NOT[i]: text for i, text in zip(wrong, q.why_not, strict=False)}
+    return found | {WHY_NOT[i]: text for i, text in zip(q.wrong, q.why_not, strict=False)}
 
 
 def to_row(cells: Mapping[str, str], where: str) -> dict[str, Any]:

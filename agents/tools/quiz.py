@@ -68,9 +68,7 @@ def grade_answer(learner: Learner, question: Question | None, letters: str) -> F
         f"{'Right' if right else 'Not quite'}: the answer is {question.letters}. {question.explanation}",
         *(
             f"{OPTION_LETTERS[i]} is wrong: {why}"
-            for i, why in zip(
-                (i for i in range(len(question.options)) if i not in question.correct), question.why_not, strict=False
-            )
+            for i, why in zip(question.wrong, question.why_not, strict=False)
             if i in given
         ),
         f"The notes say: “{question.source.quote}” ({question.source.doc_id})",
