@@ -56,7 +56,9 @@ def sha256_of(paths: Iterable[Path]) -> str:
     """One digest over files' contents, in the order given."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.read_bytes())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):  # weights are larger than memory
+                digest.update(block)
     return digest.hexdigest()
 
 

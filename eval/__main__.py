@@ -36,7 +36,11 @@ def main() -> None:
     suites.add_argument(
         "--concurrency", type=int, default=1, metavar="N", help="cases in flight; their times then overlap"
     )
-    suites.add_argument("--judge", action="store_true", help="let the model judge each cited sentence as well")
+    suites.add_argument(
+        "--judge",
+        metavar="NAME|DIR|URL",
+        help="a model that judges each factual sentence; brings the suite claims with it",
+    )
     suites.add_argument("--rotations", type=int, metavar="N", help="orders in which options are asked; default all")
     suites.add_argument("--price-per-hour", type=float, metavar="USD", help="of this machine, for the cost of answers")
     suites.add_argument("--skip", action="append", default=[], metavar="PART", help="of the suite gpu; repeatable")
@@ -69,26 +73,29 @@ def _run(args: Namespace) -> None:
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ConfigError(f"--{name} must be at least 1")
     data = _data(args.data)
-    wanted = chosen(args.suites, data)
+    wanted = chosen([*args.suites, "claims"] if args.judge else args.suites, data)
     if args.baseline:
         from eval.compare import read
 
         read(args.baseline)  # said before hours of work
     options = {
         name: value
-        for name in ("judge", "rotations", "price_per_hour", "skip")
+        for name in ("rotations", "price_per_hour", "skip")
         if (value := getattr(args, name)) not in (None, False, [])
     }
     index = args.index or var_dir() / "index"
     if any("index" in suite.needs for suite in wanted):
         check_index(index)  # before a model is started
-    asks = any("model" in suite.needs for suite in wanted)
-    with connect(args.model) if asks else nullcontext() as client:
+    asks = any("model" in suite.needs or ("judge" in suite.needs and not args.judge) for suite in wanted)
+    with (
+        connect(args.model) if asks else nullcontext() as client,
+        connect(args.judge) if args.judge else nullcontext() as judge,
+    ):
         if client is not None and args.served:
             client = client.asking(args.served)
         bench = Bench(
-            index, client, quick=args.quick, limit=args.limit, data=data, options=options, concurrency=args.concurrency,
-            seed=args.seed,
+            index, client, judge=judge, quick=args.quick, limit=args.limit, data=data, options=options,
+            concurrency=args.concurrency, seed=args.seed,
         )  # fmt: skip
         result = running.run(wanted, bench, args.out, args.fresh)
     _write(args.out, args.baseline)

@@ -1,15 +1,18 @@
 """A model as judge of one statement beside one passage: does it support it, contradict it, or say nothing of it?
 
-Its prompt is `agents/prompts/verifier.md` for support, and the question below for contradiction; both are part of the
-digest that rows are kept by. How far it is to be trusted is measured on claims with labels (the suite `claims`): below
-κ 0.4 its figures are shown as not trusted and are no headline.
+Its prompt is `agents/prompts/verifier.md` for support, and the question below for contradiction. Model and prompts are
+part of the digest that rows are kept by, and stand in the result. How far it is to be trusted is measured on claims with
+labels (the suite `claims`, part of every run that has a judge): below κ 0.4 its figures are shown as not trusted and are
+no headline.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import TYPE_CHECKING
 
+from agents import forms
 from agents.verifier import NO, YES, Claim, supported
 from core.types import Message
 
@@ -31,3 +34,8 @@ def contradicts(client: ChatClient, claim: Claim) -> float:
     asked = f"Passage: {claim.passage}\n\nStatement: {claim.text}\n\n{_ASK}"
     found = client.choose([Message("user", asked)], [YES, NO])
     return math.exp(found.logprobs[YES])
+
+
+def prompt_sha256() -> str:
+    """The digest of what it is asked with."""
+    return hashlib.sha256(f"{forms.instructions('verifier')}\n{_ASK}".encode()).hexdigest()

@@ -28,8 +28,9 @@ def mean(values: Values) -> Values:
 
 
 def ratio(values: Values) -> Values:
-    """The sum of the first column over that of the second (a micro-average); 0 where that is 0."""
-    above, below = np.nansum(values[..., 0], axis=-1), np.nansum(values[..., 1], axis=-1)
+    """The sum of the first column over that of the second (a micro-average), over cases that have both; 0 where that is 0."""
+    held = ~np.isnan(values[..., :2]).any(axis=-1)
+    above, below = (np.where(held, values[..., column], 0.0).sum(axis=-1) for column in (0, 1))
     found: Values = np.divide(above, below, out=np.zeros_like(above), where=below != 0)
     return found
 

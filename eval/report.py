@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from eval.suite import Row
 from eval.suites import SUITES
 
 WORST = 5
-_JUDGED = "judged)"
 _STYLE = Path(__file__).parent / "report.css"
 _DIGITS = {"ms": 0, "tokens/s": 1, "$": 4}
 
@@ -42,6 +41,9 @@ def markdown(
     model = told.get("model", {}).get("name", "no model")
     yield f"**{model}**, index {told['index']['sha256'][:12] or 'none'}, commit {told['git_commit'][:12]}{' with changes' if told['git_changed'] else ''}, {told['hardware']['processor']} ({told['hardware']['cores']} cores{', ' + ', '.join(told['hardware']['gpus']) if told['hardware']['gpus'] else ''}){', quick' if told['quick'] else ''}"
     yield ""
+    if "judge" in told:
+        yield f"{_judge(result)}"
+        yield ""
     if changes:
         yield from differences(changes)
         yield ""
@@ -122,6 +124,11 @@ def _facts(told: Mapping[str, Any]) -> str:
     machine = told["hardware"]
     facts = {
         "Model": _model(told.get("model", {})),
+        **(
+            {"Judge": _model(told["judge"]) + f", prompt {told['judge']['prompt_sha256'][:12]}"}
+            if "judge" in told
+            else {}
+        ),
         "Index": f"{told['index']['path']} ({told['index']['sha256'][:12] or 'none'})",
         "Commit": told["git_commit"][:12] + (" with changes" if told["git_changed"] else ""),
         "Machine": f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
@@ -138,12 +145,19 @@ def _facts(told: Mapping[str, Any]) -> str:
 def _model(card: Mapping[str, Any]) -> str:
     if not card:
         return "none"
-    weights = Path(str(card.get("root", ""))).name
-    return (
-        str(card["name"])
-        + (f", weights {weights}" if weights else "")
-        + (f", on {card['parent']}" if card.get("parent") else "")
-    )
+    place = f"weights {card['weights']} {card['sha256'][:12]}" if "weights" in card else f"at {card['url']}"
+    return f"{card['name']}, {place}" + (f", on {card['parent']}" if card.get("parent") else "")
+
+
+def _judge(result: Mapping[str, Any]) -> str:
+    """Who judged, and how far it agrees with labels."""
+    told = result["run"]["judge"]
+    kappa = result["suites"].get("claims", {}).get("metrics", {}).get("agreement (κ)")
+    if not kappa:
+        trust = "not held against labels, so not trusted"
+    else:
+        trust = f"κ with labels {shown(kappa)}, {'trusted' if kappa['value'] >= judge.TRUSTED else 'not trusted: none of its figures is a headline'}"
+    return f"Judge: {told['name']}, prompt {told['prompt_sha256'][:12]}, {trust}."
 
 
 def _regressions(changes: Sequence[Difference]) -> str:
@@ -151,11 +165,11 @@ def _regressions(changes: Sequence[Difference]) -> str:
     still = len(changes) - len(moved)
     lines = "".join(
         f'<tr class="{d.verdict}"><td>{d.verdict}</td><td>{escape(d.suite)}</td><td>{escape(d.metric)}</td><td>{d.before:.3f}</td>'
-        f"<td>{d.after:.3f}</td><td>{d.change:+.3f} [{d.low:+.3f}, {d.high:+.3f}]</td><td>{d.n}</td></tr>"
+        f"<td>{d.after:.3f}</td><td>{d.change:+.3f} [{d.low:+.3f}, {d.high:+.3f}]</td><td>{_shift(d)}</td><td>{d.n}</td></tr>"
         for d in moved
     )
     table = (
-        "<table><tr><th></th><th>suite</th><th>figure</th><th>before</th><th>after</th><th>difference</th><th>cases</th></tr>"
+        "<table><tr><th></th><th>suite</th><th>figure</th><th>before</th><th>after</th><th>difference [interval]</th><th></th><th>cases</th></tr>"
         f"{lines}</table>"
         if moved
         else ""
@@ -205,10 +219,34 @@ def _range(found: Mapping[str, Any]) -> str:
     )
 
 
+def _shift(d: Difference) -> str:
+    """A difference of shares as a mark with its interval, zero in the middle and one half at either end."""
+    if max(abs(d.low), abs(d.high), abs(d.change)) > 1:
+        return ""
+    low, high, value = (50 + 100 * max(-0.5, min(0.5, x)) for x in (d.low, d.high, d.change))
+    return (
+        f'<svg class="range" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="{d.change:+.3f}">'
+        f'<rect class="rail" width="100" height="8" rx="2"/><rect class="whisker" x="49.8" width="0.4" height="8"/>'
+        f'<rect class="bar" x="{min(50, value):.1f}" width="{abs(value - 50):.1f}" height="8"/>'
+        f'<rect class="whisker" x="{low:.1f}" y="3" width="{max(high - low, 0.5):.1f}" height="2"/></svg>'
+    )
+
+
 def _suite(name: str, suite: Mapping[str, Any], kept: Sequence[Row]) -> str:
     figures = "".join(
-        f"<tr><td>{escape(figure)}{_trust(figure, suite)}</td><td>{shown(found)}</td><td>{_range(found)}</td><td>{found['n']}</td></tr>"
+        f"<tr><td>{escape(figure)}{_trust(found, suite)}</td><td>{shown(found)}</td><td>{_range(found)}</td><td>{found['n']}</td></tr>"
         for figure, found in suite["metrics"].items()
+        if not found["stage"]
+    )
+    table = (
+        f"<table><tr><th>figure</th><th>value [95 % interval]</th><th></th><th>cases</th></tr>{figures}</table>"
+        if figures
+        else ""
+    )
+    data = (
+        f"<p><small>data {suite['data_sha256'][:12]}, {suite['seconds']:,.0f} s</small></p>"
+        if "seconds" in suite
+        else ""
     )
     note = f'<p class="note">{escape(suite["note"])}</p>' if suite["note"] else ""
     failed = (
@@ -218,16 +256,15 @@ def _suite(name: str, suite: Mapping[str, Any], kept: Sequence[Row]) -> str:
     )
     return (
         f'<section id="{escape(name)}"><h2>{escape(suite["title"])}</h2><p>{escape(suite["about"])}</p>{note}{failed}'
-        f"<table><tr><th>figure</th><th>value [95 % interval]</th><th></th><th>cases</th></tr>{figures}</table>"
-        f"{_groups(suite)}{_machine(kept) or _worst(name, suite, kept)}</section>"
+        f"{_stages(suite)}{table}{_groups(suite)}{_machine(kept) or _worst(name, suite, kept)}{data}</section>"
         if suite["metrics"]
         else f'<section id="{escape(name)}"><h2>{escape(suite["title"])}</h2>{note}</section>'
     )
 
 
-def _trust(figure: str, suite: Mapping[str, Any]) -> str:
+def _trust(found: Mapping[str, Any], suite: Mapping[str, Any]) -> str:
     """What is said beside a judge's figure."""
-    if not figure.endswith(_JUDGED):
+    if not found["judged"]:
         return ""
     value = suite.get("judge_kappa")
     if value is None:
@@ -239,25 +276,46 @@ def _trust(figure: str, suite: Mapping[str, Any]) -> str:
 def _groups(suite: Mapping[str, Any]) -> str:
     if len(suite["groups"]) < 2:
         return ""
-    names = [name for name, _ in headlines(suite)]
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    units = {name: found["unit"] for name, found in headlines(suite)}
+    head = "".join(f"<th>{escape(name)}</th>" for name in units)
+
+    def cells(metrics: Mapping[str, Any]) -> str:
+        return _cells({**metrics[name], "unit": unit} if name in metrics else None for name, unit in units.items())
+
     lines = "".join(
-        f"<tr><td>{escape(group)}</td><td>{found['n']}</td>"
-        + "".join(f"<td>{found[name]:.3f}{_bar(found[name])}</td>" if name in found else "<td>–</td>" for name in names)
-        + "</tr>"
+        f"<tr><td>{escape(group)}</td><td>{found['cases']}</td>{cells(found['metrics'])}</tr>"
         for group, found in suite["groups"].items()
     )
     return f"<h3>By group</h3><table><tr><th></th><th>cases</th>{head}</tr>{lines}</table>"
+
+
+def _stages(suite: Mapping[str, Any]) -> str:
+    """The figures of a pipeline's stages, a line for each stage."""
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for name, figure in suite["metrics"].items():
+        if stage := figure["stage"]:
+            found.setdefault(stage, {})[name.removeprefix(stage).strip()] = figure
+    if not found:
+        return ""
+    names = list(dict.fromkeys(name for figures in found.values() for name in figures))
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    lines = "".join(
+        f"<tr><td>{escape(stage)}</td>{_cells(figures.get(name) for name in names)}</tr>"
+        for stage, figures in found.items()
+    )
+    cases = max(figure["n"] for figures in found.values() for figure in figures.values())
+    return f"<h3>By stage</h3><p>{cases} cases.</p><table><tr><th></th>{head}</tr>{lines}</table>"
+
+
+def _cells(figures: Iterable[Mapping[str, Any] | None]) -> str:
+    """A figure a cell: value, interval, bar."""
+    return "".join(f"<td>{shown(found)}<br>{_range(found)}</td>" if found else "<td>–</td>" for found in figures)
 
 
 def _machine(kept: Sequence[Row]) -> str:
     lines = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in _measured(kept))
     head = "<tr><th>part</th><th>figure</th><th>value</th><th>goal</th></tr>"
     return f"<h3>Every figure</h3><table>{head}{lines}</table>" if lines else ""
-
-
-def _bar(value: float) -> str:
-    return f'<span class="rail"><i style="width:{100 * value:.0f}%"></i></span>' if 0 <= value <= 1 else ""
 
 
 def _worst(name: str, suite: Mapping[str, Any], kept: Sequence[Row]) -> str:

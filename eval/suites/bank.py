@@ -199,4 +199,5 @@ SOLVED = Suite(
     ),
     sat, prepare_solved, _failed,
     frozenset({"model"}),
+    takes=frozenset({"rotations"}),
 )  # fmt: skip

@@ -27,7 +27,7 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
     """One claim judged."""
 
     def run(case: Case) -> Row:
-        value = judge.supports(bench.client, Claim(case["claim"], case["quote"], case["note"]))
+        value = judge.supports(bench.judge, Claim(case["claim"], case["quote"], case["note"]))
         taken = float(value >= judge.THRESHOLD)
         return {
             "scores": {"taken as supported": taken, "supported": float(case["supported"]), "support": value},
@@ -55,5 +55,5 @@ SUITE = Suite(
     lambda case: {
         "taken as supported": 1.0 - case["supported"], "supported": float(case["supported"]), "support": 1.0 - case["supported"],
     },
-    frozenset({"model"}),
+    frozenset({"judge"}),
 )  # fmt: skip

@@ -98,4 +98,5 @@ SUITE = Suite(
         "closed book": 0.0, "open book": 0.0, "letter written": 0.0, "closed confidence": 1.0, "open confidence": 1.0,
         "notes' gain": 0.0,
     },
+    takes=frozenset({"rotations"}),
 )  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from core import files
 from core.errors import DocumentError
@@ -81,7 +82,7 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
             scores["span R@5"] = sum(found) / len(found)
         return {
             "scores": scores,
-            "shown": {"question": case["question"], "relevant": sorted(relevant), "retrieved": ranked},
+            "shown": {"question": case["question"], "relevant": dict(relevant), "retrieved": ranked},
         }
 
     return run
@@ -89,11 +90,29 @@ def prepare(bench: Bench) -> Callable[[Case], Row]:
 
 def _metrics() -> tuple[Metric, ...]:
     stages = [
-        metric(f"{stage} {figure}", headline=stage == "reranked" and figure in ("nDCG@10", "R@1", "R@5"))
+        metric(f"{stage} {figure}", stage=stage, headline=stage == "reranked" and figure in ("nDCG@10", "R@1", "R@5"))
         for stage in STAGES
         for figure in _FIGURES
     ]
     return (*stages, metric("span R@5", headline=True))
+
+
+def trec(rows: Sequence[Row]) -> dict[str, str]:
+    """`qrels.txt` and a run file of each stage, `STAGE.trec`, as trec_eval and ir-measures read them."""
+    found = {"qrels.txt": ""} | {f"{stage}.trec": "" for stage in STAGES}
+    for row in rows:
+        query = _name(row["id"])
+        for document, grade in row["shown"].get("relevant", {}).items():
+            found["qrels.txt"] += f"{query} 0 {_name(document)} {grade:g}\n"
+        for stage, documents in row["shown"].get("retrieved", {}).items():
+            for rank, document in enumerate(documents, 1):
+                found[f"{stage}.trec"] += f"{query} Q0 {_name(document)} {rank} {1 / rank:.6f} {stage}\n"
+    return found
+
+
+def _name(text: str) -> str:
+    """Without white space, which parts the columns of a TREC file."""
+    return quote(text, safe="/:#")
 
 
 SUITE = Suite(
@@ -105,4 +124,5 @@ SUITE = Suite(
     prepare,
     lambda _: {m.columns[0]: 0.0 for m in _metrics()},
     frozenset({"index"}),
+    exports=trec,
 )
