@@ -18,14 +18,21 @@ Script = Callable[[dict[str, Any]], str]
 def model_server(
     script: Script, delay_s: float = 0.0, models: Sequence[str] = ("scripted",)
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Serves `/v1/models` and `/v1/chat/completions`; yields the base URL and the list of request bodies received."""
+    """Serves `/v1/models` and `/v1/chat/completions`; yields the base URL and the list of request bodies received.
+
+    On leaving it is gone: connections that are held open get no further reply.
+    """
     requests: list[dict[str, Any]] = []
+    gone = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def log_message(self, format: str, *args: object) -> None:
             pass
+
+        def parse_request(self) -> bool:
+            return not gone.is_set() and super().parse_request()
 
         def do_GET(self) -> None:
             self._json(
@@ -82,6 +89,7 @@ def model_server(
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/v1", requests
     finally:
+        gone.set()
         server.shutdown()
         server.server_close()
 

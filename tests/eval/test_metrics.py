@@ -44,7 +44,9 @@ def test_means_and_ratios() -> None:
     nan = math.nan
     assert metrics.mean(_columns([1, 0, nan, 1])) == pytest.approx(2 / 3)
     assert metrics.mean(_columns([nan, nan])) == 0
-    assert metrics.ratio(_columns([1, 2, nan], [2, 4, nan])) == 0.5 and metrics.ratio(_columns([0.0], [0.0])) == 0
+    assert (
+        metrics.ratio(_columns([1, 2, nan, 9], [2, 4, nan, nan])) == 0.5 and metrics.ratio(_columns([0.0], [0.0])) == 0
+    )
 
 
 def test_refusal_by_hand() -> None:

@@ -9,19 +9,26 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import ir_measures
 import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ir_measures import RR, R, nDCG
 
 from agents.errors import AgentError
 from core.errors import ConfigError, ServingError
 from core.paths import CORPUS, ROOT
 from eval import compare, golden, report, running
+from eval.judge import prompt_sha256 as judge_prompt
 from eval.metrics import f1
 from eval.suite import Bench, Case, Metric, Row, Suite, metric
-from eval.suites import SUITES, answers, chosen, exam, finetune, retrieval
+from eval.suites import SUITES, answers, chosen, claims, exam, finetune, retrieval
 from rag.documents import load_sources
+from rag.retriever import STAGES
 from serving.client import ChatClient, Endpoint
 from tests.app.test_render import EVIL, Tags
 from tests.wire import model_server
@@ -96,7 +103,9 @@ def test_what_fails_counts_as_failure(tmp_path: Path) -> None:
 
     found = running.run([_suite(run, 10)], _bench(tmp_path), tmp_path / "a")["suites"]["toy"]
     assert found["errors"] == 2 and found["metrics"]["right"]["value"] == 0.8 and found["metrics"]["right"]["n"] == 10
-    assert found["groups"]["odd"]["right"] == 0.6 and found["groups"]["even"]["right"] == 1.0
+    odd, even = (found["groups"][name] for name in ("odd", "even"))
+    assert odd["cases"] == 5 and odd["metrics"]["right"]["value"] == 0.6 and even["metrics"]["right"]["value"] == 1.0
+    assert odd["metrics"]["right"]["low"] < 0.6 < odd["metrics"]["right"]["high"] and odd["metrics"]["right"]["n"] == 5
     assert "2 cases could not be run" in (report.write(tmp_path / "a") and (tmp_path / "a" / "report.html").read_text())
 
 
@@ -133,7 +142,7 @@ def test_kept_rows_never_cross_a_change_of_model_index_or_options(tmp_path: Path
         runs.append(str(case["id"]))
         return _scored(1.0)(case)
 
-    asking = _suite(run, 5, needs=frozenset({"model", "index"}))
+    asking = _suite(run, 5, needs=frozenset({"model", "index"}), takes=frozenset({"judge", "rotations"}))
     index = tmp_path / "ix"
     index.mkdir()
     (index / "manifest.json").write_text("{}")
@@ -147,7 +156,10 @@ def test_kept_rows_never_cross_a_change_of_model_index_or_options(tmp_path: Path
 
     with model_server(lambda body: "x") as (one, _), model_server(lambda body: "x") as (other, _):
         assert [counted(one), counted(one), counted(other), counted(one)] == [5, 0, 5, 0]
-        assert counted(one, options={"judge": True}) == 5
+        judge = ChatClient(Endpoint(base_url=other, model="scripted"))
+        assert [counted(one, judge=judge), counted(one, judge=judge), counted(one)] == [5, 0, 0]
+        assert counted(one, options={"rotations": 2}) == 5
+        assert counted(one, options={"skip": ["x"]}) == 0  # of no concern to these rows
         (index / "manifest.json").write_text('{"generation": "2"}')
         assert counted(one) == 5
 
@@ -170,9 +182,68 @@ def test_planted_regressions_are_flagged_and_a_a_is_not(tmp_path: Path) -> None:
             d.verdict != "no difference shown"
             for d in compare.compare(suites, tmp_path / "before", tmp_path / "again", seed=seed)
         )
-    assert alarms <= 2  # one in twenty is what the interval allows
+    assert alarms == 0
     with pytest.raises(ConfigError, match="no result of a run there"):
         compare.compare(suites, tmp_path / "nowhere", tmp_path / "again")
+
+
+def test_few_cases_show_no_difference_and_a_figure_of_one_side_is_left_out(tmp_path: Path) -> None:
+    suites = {"toy": _suite(_scored(1.0), 6)}
+    running.run([suites["toy"]], _bench(tmp_path), tmp_path / "before", fresh=True)
+    running.run([_suite(_scored(0.0), 6)], _bench(tmp_path), tmp_path / "after", fresh=True)
+    # All six fell. By luck that is one in 32, and two figures were looked at.
+    (fell, *_) = compare.compare(suites, tmp_path / "before", tmp_path / "after")
+    assert fell.change == -1 and fell.high < 0 and fell.verdict == "no difference shown"
+    measured = {"toy": replace(suites["toy"], repeats=True)}
+    assert compare.compare(measured, tmp_path / "before", tmp_path / "after")[0].verdict == "worse"
+
+    def half(case: Case) -> Row:
+        row = _scored(1.0)(case)
+        return row | {"scores": {"given": 1.0, "wanted": 1.0} | ({"right": 1.0} if case["group"] == "even" else {})}
+
+    running.run([_suite(half, 6)], _bench(tmp_path), tmp_path / "half", fresh=True)
+    found = {d.metric: d for d in compare.compare(suites, tmp_path / "half", tmp_path / "after")}
+    assert found["right"].n == 3 and found["right"].before == 1 and found["F1"].n == 6
+
+
+def test_a_result_of_another_form_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"schema": 1, "suites": {}}')
+    with pytest.raises(ConfigError, match="of form 1, not 2"):
+        report.write(tmp_path)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 2), min_size=1, max_size=3),
+            st.permutations(["a", "b", "c", "d e", "f#1", "g"]),
+        ),
+        min_size=1, max_size=4,
+    )
+)  # fmt: skip
+def test_exported_rankings_score_as_ir_measures_has_them(queries: list[tuple[dict[str, int], list[str]]]) -> None:
+    class Search:
+        def __init__(self, names: list[str]) -> None:
+            self.stages = {stage: [SimpleNamespace(chunk=SimpleNamespace(doc_id=n)) for n in names] for stage in STAGES}
+
+    ranked = {f"q {n}": names for n, (_, names) in enumerate(queries)}
+    bench = SimpleNamespace(
+        retriever=SimpleNamespace(documents=dict, search=lambda question, **_: Search(ranked[question]))
+    )
+    one = retrieval.prepare(bench)  # type: ignore[arg-type]
+    cases = [
+        {"id": f"q {n}", "group": "all", "question": f"q {n}", "relevant": {k: float(v) for k, v in relevant.items()}}
+        for n, (relevant, _) in enumerate(queries)
+    ]
+    rows = [{"id": case["id"], "group": "all", **one(case)} for case in cases]
+    files = retrieval.trec(rows)
+    qrels = list(ir_measures.read_trec_qrels(files["qrels.txt"]))
+    run = list(ir_measures.read_trec_run(files["reranked.trec"]))
+    theirs = ir_measures.calc_aggregate([nDCG @ 10, R @ 1, R @ 5, RR @ 10], qrels, run)
+    ours = {m.name: float(m.statistic(m.values(rows))) for m in retrieval.SUITE.metrics if m.stage == "reranked"}
+    for name, measure in (("nDCG@10", nDCG @ 10), ("R@1", R @ 1), ("R@5", R @ 5), ("MRR@10", RR @ 10)):
+        assert ours[f"reranked {name}"] == pytest.approx(theirs[measure], abs=1e-6), name
 
 
 def test_a_report_stands_alone_and_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,9 +253,9 @@ def test_a_report_stands_alone_and_runs_nothing(tmp_path: Path, monkeypatch: pyt
             "shown": {"question": EVIL, "answer": EVIL, "retrieved": [{"text": EVIL}]},
         }
 
-    suite = _suite(evil, 4)
+    suite = _suite(evil, 12)
     monkeypatch.setitem(SUITES, "toy", suite)
-    running.run([_suite(_scored(1.0), 4)], _bench(tmp_path), tmp_path / "before", fresh=True)
+    running.run([_suite(_scored(1.0), 12)], _bench(tmp_path), tmp_path / "before", fresh=True)
     running.run([suite], _bench(tmp_path), tmp_path / "a", fresh=True)
     summary = report.write(tmp_path / "a", tmp_path / "before")
     assert summary.index("worse") < summary.index("| suite | figure | value")  # regressions first
@@ -264,9 +335,70 @@ def test_own_questions_over_own_index(toy_index: Path, tmp_path: Path) -> None:
         ]
     value = {name: {k: v["value"] for k, v in suite["metrics"].items()} for name, suite in found.items()}
     assert found["retrieval"]["run"] == 2 and value["retrieval"]["reranked nDCG@10"] == 1.0
+    assert (
+        (tmp_path / "out" / "retrieval" / "reranked.trec")
+        .read_text()
+        .startswith("1 Q0 triton.md 1 1.000000 reranked\n")
+    )
     assert value["refusal"]["refusal F1"] == 1.0 and value["refusal"]["over-refusal"] == 0.0
     assert value["answers"]["citation validity"] == 1.0 and value["answers"]["correct"] == 1.0
     assert value["exam"]["open book"] == value["exam"]["letter written"] == 1.0
+
+
+def test_a_judge_of_its_own_reads_every_factual_sentence_and_is_held_against_labels(
+    toy_index: Path, tmp_path: Path
+) -> None:
+    """Three sentences: one cited and supported, one cited and not, one that is in no source and that a passage contradicts."""
+    text = (
+        "LoRA freezes the base model and trains two small matrices of rank r beside each weight matrix. "
+        "A LoRA adapter can be merged into the base weights, after which inference costs nothing extra. "
+        "Zebras were painted yellow by seventeen accountants."
+    )
+    row = {"_id": "a", "text": "What does LoRA freeze?", "answerable": True, "facts": [["freezes"]]}
+    (tmp_path / "own.jsonl").write_text(json.dumps(row) + "\n")
+    labels = [
+        {
+            "kind": "k",
+            "id": str(n),
+            "claim": f"Claim {n}",
+            "quote": "A passage.",
+            "note": "Note",
+            "supported": n % 2 == 0,
+        }
+        for n in range(20)
+    ]
+    (tmp_path / "claims.jsonl").write_text("".join(json.dumps(label) + "\n" for label in labels))
+
+    def judging(body: dict[str, Any]) -> str:
+        statement = body["messages"][-1]["content"].split("Statement: ")[1].split("\n")[0]
+        if "contradict" in body["messages"][-1]["content"]:
+            return "Yes" if "Zebras" in statement else "No"
+        if statement.startswith("Claim"):
+            return "Yes" if int(statement.split()[1]) % trusted == 0 else "No"
+        return "Yes" if "freezes" in statement else "No"
+
+    data = {"answers": tmp_path / "own.jsonl", "claims": tmp_path / "claims.jsonl"}
+    found = {}
+    with model_server(lambda body: text) as (url, asked), model_server(judging) as (judge_url, _):
+        client, judge = (ChatClient(Endpoint(base_url=u, model="scripted")) for u in (url, judge_url))
+        for trusted in (2, 3):  # agrees with the labels, or hardly
+            bench = Bench(toy_index, client, judge=judge, data=data)
+            out = tmp_path / str(trusted)
+            found[trusted] = running.run([claims.SUITE, answers.ANSWERS], bench, out, fresh=True)
+            assert f"at {judge_url}, prompt {judge_prompt()[:12]}" in (
+                report.write(out) and (out / "report.html").read_text()
+            )
+        assert len(asked) == 2  # the model under test judged nothing
+    for trusted, result in found.items():
+        jsonschema.validate(result, SCHEMA)
+        figures = result["suites"]["answers"]["metrics"]
+        assert figures["groundedness (judged)"]["value"] == pytest.approx(1 / 3)
+        assert figures["contradictions (judged)"]["value"] == pytest.approx(1 / 3)
+        assert figures["citation recall (ALCE, judged)"]["value"] == pytest.approx(1 / 3)
+        assert figures["citation precision (ALCE, judged)"]["value"] == pytest.approx(1 / 2)
+        assert all(f["headline"] is (trusted == 2) for name, f in figures.items() if "judged" in name)
+    assert "not trusted: none of its figures is a headline" in (tmp_path / "3" / "summary.md").read_text()
+    assert "κ with labels 1.000 [1.000, 1.000], trusted" in (tmp_path / "2" / "summary.md").read_text()
 
 
 def test_mistakes_are_said() -> None:
