@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from core.errors import ConfigError
+from core.errors import ConfigError, DocumentError
 from eval.metrics import Statistic, Values, mean
 
 if TYPE_CHECKING:
@@ -153,6 +153,14 @@ def spread(items: Sequence[T], limit: int | None) -> Sequence[T]:
     if limit is None or len(items) <= limit:
         return items
     return [items[n * len(items) // limit] for n in range(limit)]
+
+
+def checked(row: Row, where: str, **wanted: type) -> Row:
+    """A row of a file with fields of these types; DocumentError that names the field otherwise."""
+    for name, kind in wanted.items():
+        if not isinstance(row.get(name), kind):
+            raise DocumentError(f"{where}: `{name}` must be a {kind.__name__}, but is {row.get(name)!r:.60}")
+    return row
 
 
 def check_index(index: Path) -> None:

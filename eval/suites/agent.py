@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from agents.config import AgentSettings
 from agents.tutor import Tutor
 from core import files
+from core.errors import DocumentError
 from core.paths import ROOT
 from core.types import Answer, Message
 from eval.checks import Outcome, failed
 from eval.metrics import mean, quantile
-from eval.suite import Bench, Case, Metric, Row, Suite, metric
+from eval.suite import Bench, Case, Metric, Row, Suite, checked, metric
 from rag.answering import Answerer
 from rag.retriever import Retriever
 
@@ -35,7 +36,16 @@ def attacks(bench: Bench) -> list[Case]:
 
 def _cases(bench: Bench, name: str, file: str) -> list[Case]:
     path = bench.data.get(name, ROOT / "data" / "eval" / file)
-    return bench.take([{**row, "group": row["kind"]} for _, row in files.read_jsonl(path)], 24)
+    found = []
+    for number, row in files.read_jsonl(path):
+        where = f"{path}:{number}"
+        checked(row, where, id=str, kind=str, turns=list, checks=list)
+        try:
+            failed(row["checks"], [Outcome(Answer("", "", True, None))] * len(row["turns"]))
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise DocumentError(f"{where}: a check cannot be run ({type(error).__name__}: {error})") from None
+        found.append({**row, "group": row["kind"]})
+    return bench.take(found, 24)
 
 
 def by_agent(retriever: Retriever, client: ChatClient, settings: AgentSettings) -> Callable[[Case], Row]:

@@ -53,7 +53,9 @@ def as_question(case: Case) -> Question:
 def questions(bench: Bench) -> list[Case]:
     """Every question of the bank; all of them in the quick form too: nothing here is slow."""
     found = load(bench.data.get("bank", ROOT / "data" / "questions"))
-    return [{"id": q.id, "group": _domain(q), "question": q.question, "_question": q, "row": asdict(q)} for q in found]
+    return [
+        {"id": q.id, "group": domain_of(q), "question": q.question, "_question": q, "row": asdict(q)} for q in found
+    ]
 
 
 def sat(bench: Bench) -> list[Case]:
@@ -150,7 +152,8 @@ def _nearest(asked: Sequence[Question]) -> dict[str, tuple[str, float]]:
     return found
 
 
-def _domain(q: Question) -> str:
+def domain_of(q: Question) -> str:
+    """The name of its domain, or `all`."""
     return DOMAINS[q.domain - 1].name if q.domain else "all"
 
 
@@ -162,8 +165,11 @@ def _question(row: Mapping[str, Any], where: str) -> Question:
         correct = tuple(given) if isinstance(given, list) else (int(given),)
         if not correct or not all(isinstance(i, int) and 0 <= i < len(options) <= len(OPTION_LETTERS) for i in correct):
             raise ValueError(f"up to {len(OPTION_LETTERS)} options, and the right ones among them")
+        domain = int(row.get("domain", 0))  # 0: of none
+        if not 0 <= domain <= len(DOMAINS):
+            raise ValueError(f"a domain from 1 to {len(DOMAINS)}")
         return Question(
-            str(row.get("id", row.get("_id", where))), 0, "", "", "", str(row.get("question", row.get("text", ""))),
+            str(row.get("id", row.get("_id", where))), domain, "", "", "", str(row.get("question", row.get("text", ""))),
             options, correct, str(row.get("explanation", "")), (), Source("", 0, 0, ""), {},
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:

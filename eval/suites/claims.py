@@ -12,7 +12,7 @@ from core import files
 from core.paths import ROOT
 from eval import judge
 from eval.metrics import auc, kappa, precision, recall
-from eval.suite import Bench, Case, Metric, Row, Suite
+from eval.suite import Bench, Case, Metric, Row, Suite, checked
 
 _LABELS = ("taken as supported", "supported")
 
@@ -20,7 +20,11 @@ _LABELS = ("taken as supported", "supported")
 def cases(bench: Bench) -> list[Case]:
     """The committed claims, or those of the file given for `claims`."""
     path = bench.data.get("claims", ROOT / "data" / "eval" / "claims.jsonl")
-    return bench.take([{**row, "group": row["kind"]} for _, row in files.read_jsonl(path)], 40)
+    found = []
+    for number, row in files.read_jsonl(path):
+        checked(row, f"{path}:{number}", id=str, kind=str, claim=str, quote=str, note=str, supported=bool)
+        found.append({**row, "group": row["kind"]})
+    return bench.take(found, 40)
 
 
 def prepare(bench: Bench) -> Callable[[Case], Row]:

@@ -8,7 +8,7 @@ from functools import partial
 
 from agents.bank import OPTION_LETTERS, Question
 from agents.examiner.solver import right, rotated
-from core.exam import DOMAINS, LETTERS
+from core.exam import LETTERS
 from core.paths import ROOT
 from core.types import Message
 from eval.metrics import ece
@@ -25,7 +25,7 @@ def cases(bench: Bench) -> list[Case]:
     found = [
         {
             "id": q.id,
-            "group": DOMAINS[q.domain - 1].name if q.domain else "all",
+            "group": bank.domain_of(q),
             "question": q.question,
             "options": list(q.options),
             "correct": q.correct[0],

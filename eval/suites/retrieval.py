@@ -10,7 +10,7 @@ from core import files
 from core.errors import DocumentError
 from eval import golden
 from eval.metrics import ndcg, recall_at, reciprocal_rank
-from eval.suite import Bench, Case, Metric, Row, Suite, metric
+from eval.suite import Bench, Case, Metric, Row, Suite, checked, metric
 from rag.retriever import STAGES
 
 DEPTH = 10
@@ -45,11 +45,11 @@ def beir(bench: Bench, folder: Path) -> list[Case]:
         {
             "id": str(row["_id"]),
             "group": str(row.get("group", "all")),
-            "question": row["text"],
+            "question": checked(row, f"{path}:{number}", text=str)["text"],
             "relevant": relevant[str(row["_id"])],
         }
         for path in queries
-        for _, row in files.read_jsonl(path)
+        for number, row in files.read_jsonl(path)
         if str(row.get("_id")) in relevant
     ]
     if not found:

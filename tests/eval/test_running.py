@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ir_measures import RR, R, nDCG
 
 from agents.errors import AgentError
-from core.errors import ConfigError, ServingError
+from core.errors import ConfigError, DocumentError, ServingError
 from core.paths import CORPUS, ROOT
 from eval import compare, golden, report, running
 from eval.judge import prompt_sha256 as judge_prompt
@@ -399,6 +399,23 @@ def test_a_judge_of_its_own_reads_every_factual_sentence_and_is_held_against_lab
         assert all(f["headline"] is (trusted == 2) for name, f in figures.items() if "judged" in name)
     assert "not trusted: none of its figures is a headline" in (tmp_path / "3" / "summary.md").read_text()
     assert "κ with labels 1.000 [1.000, 1.000], trusted" in (tmp_path / "2" / "summary.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("suite", "row", "told"),
+    [
+        ("claims", {"id": "c", "kind": "k", "claim": "x", "quote": "y", "note": "z", "supported": "yes"}, "`supported` must be a bool"),
+        ("agent-tasks", {"id": "t", "kind": "k", "turns": ["x"], "checks": [{"type": "contains"}]}, "a check cannot be run .*unknown check"),
+        ("attacks", {"id": "t", "kind": "k", "turns": ["x"], "checks": [{"type": "refused", "turn": 3}]}, "a check cannot be run"),
+        ("answers", {"_id": "a", "text": "Why?"}, "`answerable` must be true or false"),
+        ("exam", {"text": "Why?", "options": ["a", "b", "c", "d"], "correct": 4}, "not a question"),
+        ("bank", {"text": "Why?", "options": ["a", "b", "c", "d"], "correct": 1, "domain": 9}, "a domain from 1 to 5"),
+    ],
+)  # fmt: skip
+def test_own_rows_that_are_wrong_are_told_by_line(tmp_path: Path, suite: str, row: Row, told: str) -> None:
+    (tmp_path / "own.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(DocumentError, match=f"own.jsonl:1: .*{told}"):
+        SUITES[suite].cases(_bench(tmp_path, data={suite: tmp_path / "own.jsonl"}))
 
 
 def test_mistakes_are_said() -> None:
