@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -255,11 +256,15 @@ def _suite(name: str, suite: Mapping[str, Any], kept: Sequence[Row]) -> str:
         else ""
     )
     return (
-        f'<section id="{escape(name)}"><h2>{escape(suite["title"])}</h2><p>{escape(suite["about"])}</p>{note}{failed}'
+        f'<section id="{escape(name)}"><h2>{escape(suite["title"])}</h2><p>{_prose(suite["about"])}</p>{note}{failed}'
         f"{_stages(suite)}{table}{_groups(suite)}{_machine(kept) or _worst(name, suite, kept)}{data}</section>"
         if suite["metrics"]
         else f'<section id="{escape(name)}"><h2>{escape(suite["title"])}</h2>{note}</section>'
     )
+
+
+def _prose(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _trust(found: Mapping[str, Any], suite: Mapping[str, Any]) -> str:

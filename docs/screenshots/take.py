@@ -1,4 +1,7 @@
-"""Takes the README's screenshots from a running page: `.venv/bin/python docs/screenshots/take.py http://127.0.0.1:7860`."""
+"""Takes the README's screenshots from a running page: `.venv/bin/python docs/screenshots/take.py http://127.0.0.1:7860`.
+
+With a folder in the place of the address, those of the evaluation's report in it: `take.py docs/reports/tutor`.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +53,18 @@ def _study(page: Page, shoot: Callable[[str], None]) -> None:
     page.get_by_role("tab", name="Chat").click()
 
 
+def evaluation(folder: Path) -> None:
+    """The head of a report and its figures by stage, wide; its head on a phone."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for name, width in (("evaluation-desk", 1280), ("evaluation-phone", 390)):
+            page = browser.new_context(viewport={"width": width, "height": 860}).new_page()
+            page.goto((folder / "report.html").resolve().as_uri())
+            page.screenshot(path=HERE / f"{name}.png")
+
+
 def main(url: str, question: str = QUESTION) -> None:
     """Asks one real question, then shows answer, citation, inspector and the agent at work, wide and narrow, light and dark."""
     from playwright.sync_api import sync_playwright
@@ -99,4 +114,7 @@ def main(url: str, question: str = QUESTION) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if Path(sys.argv[1]).is_dir():
+        evaluation(Path(sys.argv[1]))
+    else:
+        main(*sys.argv[1:])
