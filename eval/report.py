@@ -43,7 +43,7 @@ def markdown(
     yield f"**{model}**, index {told['index']['sha256'][:12] or 'none'}, commit {told['git_commit'][:12]}{' with changes' if told['git_changed'] else ''}, {told['hardware']['processor']} ({told['hardware']['cores']} cores{', ' + ', '.join(told['hardware']['gpus']) if told['hardware']['gpus'] else ''}){', quick' if told['quick'] else ''}"
     yield ""
     if "judge" in told:
-        yield f"{_judge(result)}"
+        yield _judge(result)
         yield ""
     if changes:
         yield from differences(changes)

@@ -211,7 +211,7 @@ def _facts(bench: Bench) -> dict[str, Any]:
     if bench.has_model:
         facts["model"] = identity(bench.client)
     if bench.has_judge:
-        facts["judge"] = identity(bench.judge) | {"prompt_sha256": judge.prompt_sha256()}
+        facts["judge"] = _judge(bench)
     return facts
 
 
@@ -222,10 +222,14 @@ def _depends(suite: Suite, bench: Bench) -> dict[str, Any]:
     if "model" in suite.needs:
         found["model"] = identity(bench.client)
     if "judge" in suite.needs or ("judge" in suite.takes and bench.has_judge):
-        found["judge"] = identity(bench.judge) | {"prompt_sha256": judge.prompt_sha256()}
+        found["judge"] = _judge(bench)
     if "index" in suite.needs:
         found["index"] = _index_identity(bench)
     return found
+
+
+def _judge(bench: Bench) -> dict[str, Any]:
+    return identity(bench.judge) | {"prompt_sha256": judge.prompt_sha256()}
 
 
 def _index_identity(bench: Bench) -> str:
