@@ -80,7 +80,7 @@ def serve(chosen: AppSettings) -> None:
     else:
         base, adapter = target(chosen.model)
         name, folder = locate(base)
-        supervisor = Supervisor(name, folder, build=beside(adapter))
+        supervisor = Supervisor(name, folder, build=beside(adapter), shared=True)
         client = Service.client_of(supervisor).asking(adapter.served_name if adapter else name)
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

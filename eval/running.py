@@ -44,13 +44,16 @@ def run(suites: Sequence[Suite], bench: Bench, out: Path, fresh: bool = False) -
 
     result: dict[str, Any] = {"schema": SCHEMA, "run": _facts(bench), "suites": {}}
     away = ""
-    for suite in tqdm(suites, desc="suites", unit="suite", disable=None):
+    planned = [(suite, suite.cases(bench)) for suite in suites]  # what is wrong in a file is said before hours of work
+    for suite, cases in tqdm(planned, desc="suites", unit="suite", disable=None):
         if away and suite.asks:
             result["suites"][suite.name] = _empty(suite, f"not run: {away}")
             continue
         started = time.monotonic()
-        cases = suite.cases(bench)
-        rows, trouble = _rows(suite, bench, cases, out, fresh)
+        try:
+            rows, trouble = _rows(suite, bench, cases, out, fresh)
+        except ServingError as error:  # it went away between two suites
+            rows, trouble = [], str(error)
         away = trouble or away
         files.write(
             out / "rows" / f"{suite.name}.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
@@ -92,7 +95,8 @@ def _rows(suite: Suite, bench: Bench, cases: Sequence[Case], out: Path, fresh: b
     trouble = ""
     try:
         if one is not None:
-            journal.each(one, keys, shared, label=suite.name, unit="case", concurrency=bench.concurrency)
+            at_once = 1 if suite.repeats else bench.concurrency
+            journal.each(one, keys, shared, label=suite.name, unit="case", concurrency=at_once)
     except ServingError as error:
         trouble = str(error)
     done = journal.read(shared)

@@ -61,8 +61,8 @@ class Suite:
     `worst` gives the scores of a case that could not be run: it counts as a failure, never as absent. Suites that run
     cases alike keep their rows under one name, `kept_as`. `needs` is any of model, index, judge (the model where no other
     is given), and data where the suite has no cases of its own. `takes` names the options that its rows depend on, a
-    judge among them where one may be given. `repeats` is for measurements, taken anew in every run. `exports` gives
-    files for other tools, by name, from the rows.
+    judge among them where one may be given. `repeats` is for measurements: taken anew in every run, one after the other.
+    `exports` gives files for other tools, by name, from the rows.
     """
 
     name: str

@@ -60,7 +60,7 @@ def _start(args: Namespace) -> None:
         raise ServingError(f"{running.model} is already being served at {running.url}. Stop that first")
     base, adapter = target(args.model)
     name, folder = locate(base)
-    supervisor = Supervisor(name, folder, args.port, build=beside(adapter))
+    supervisor = Supervisor(name, folder, args.port, build=beside(adapter), shared=True)
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())

@@ -89,8 +89,11 @@ def remote(url: str) -> ChatClient:
 
 
 def served_name(model: str) -> str:
-    """What a model is called at its endpoint: the registry name, or the folder's."""
-    return Path(model).resolve().name if Path(model).is_dir() else model
+    """What a model is called at its endpoint: the registry name, the folder's, or the run's where it is merged weights."""
+    folder = Path(model).resolve()
+    if not folder.is_dir():
+        return model
+    return folder.parent.name if folder.name == "merged" else folder.name
 
 
 def locate(model: str | None) -> tuple[str, Path]:

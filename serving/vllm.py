@@ -105,7 +105,10 @@ def record_path() -> Path:
 
 
 class Supervisor:
-    """Keeps one model server running. `start` returns at once; `status` and `wait_ready` say how it goes."""
+    """Keeps one model server running. `start` returns at once; `status` and `wait_ready` say how it goes.
+
+    A `shared` one is written down for other commands to find; one started for an occasion leaves that record alone.
+    """
 
     def __init__(
         self,
@@ -114,13 +117,14 @@ class Supervisor:
         port: int = 0,
         *,
         build: Callable[[Path, str, int, Machine], tuple[list[str], dict[str, str]]] = command,
+        shared: bool = False,
         crashes: int = 4,
         within_s: float = 300,
         back_off_s: float = 1.0,
     ) -> None:
         self.name, self.folder = name, folder
         self.port = free_port(port)
-        self._command = build
+        self._command, self._shared = build, shared
         self._crashes: deque[float] = deque(maxlen=crashes)
         self._within_s, self._back_off_s = within_s, back_off_s
         self._lock = threading.Lock()
@@ -138,7 +142,7 @@ class Supervisor:
     @property
     def log(self) -> Path:
         """The child's output, current start only; the one before is beside it as `.1`."""
-        return var_dir() / "logs" / "vllm.log"
+        return var_dir() / "logs" / f"vllm-{self.name}.log"
 
     def start(self) -> None:
         """Starts supervising in the background."""
@@ -247,6 +251,8 @@ class Supervisor:
     def _set(self, state: State, detail: str, pid: int | None = None) -> None:
         with self._lock:
             self._status = ServerStatus(state, detail, self.url, self.name, pid, time.time())
+            if not self._shared:
+                return
             path = record_path()
             with contextlib.suppress(OSError):
                 if state in ("stopped", "failed"):

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -133,6 +134,48 @@ def test_an_endpoint_that_dies_leaves_a_report_that_says_so(tmp_path: Path) -> N
     jsonschema.validate(found, SCHEMA)
     summary = report.write(tmp_path / "a")
     assert "ended early, 15 of 40" in summary and "ended early" in (tmp_path / "a" / "report.html").read_text()
+
+
+def test_an_endpoint_that_dies_between_two_suites_is_said_too(tmp_path: Path) -> None:
+    client = ChatClient(Endpoint(base_url="http://127.0.0.1:9/v1", model="m"))
+    alive = True
+
+    def card() -> dict[str, Any]:
+        if not alive:
+            raise ServingError("cannot be reached")
+        return {"id": "m"}
+
+    def last(case: Case) -> Row:
+        nonlocal alive
+        alive = False
+        return _scored(1.0)(case)
+
+    client.card = card  # type: ignore[method-assign]
+    asking = _suite(_scored(1.0), name="asking", needs=frozenset({"model"}))
+    found = running.run([_suite(last), asking], Bench(tmp_path / "no-index", client), tmp_path / "a")["suites"]
+    assert found["toy"]["run"] == 40 and found["asking"]["run"] == 0 and "cannot be reached" in found["asking"]["note"]
+
+
+def test_a_wrong_file_is_told_before_the_first_case(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text("{}\n")
+    asked: list[Case] = []
+    bench = _bench(tmp_path, data={"exam": tmp_path / "own.jsonl"})
+    with pytest.raises(DocumentError, match=r"own\.jsonl"):
+        running.run([_suite(asked.append), SUITES["exam"]], bench, tmp_path / "a")  # type: ignore[arg-type]
+    assert not asked
+
+
+def test_measurements_are_taken_one_at_a_time(tmp_path: Path) -> None:
+    busy = threading.Lock()
+
+    def run(case: Case) -> Row:
+        assert busy.acquire(blocking=False), "two at a time"
+        time.sleep(0.002)
+        busy.release()
+        return _scored(1.0)(case)
+
+    bench = _bench(tmp_path, concurrency=8)
+    assert running.run([_suite(run, repeats=True)], bench, tmp_path / "a")["suites"]["toy"]["run"] == 40
 
 
 def test_kept_rows_never_cross_a_change_of_model_index_or_options(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_killed_server_comes_back_and_stop_forgets_it(tmp_path: Path) -> None:
-    supervisor = Supervisor("m", tmp_path, build=_child, back_off_s=0.1)
+    supervisor = Supervisor("m", tmp_path, build=_child, shared=True, back_off_s=0.1)
     supervisor.start()
     supervisor.wait_ready(20)
     first = supervisor.status().pid
@@ -61,6 +61,18 @@ def test_a_killed_server_comes_back_and_stop_forgets_it(tmp_path: Path) -> None:
         time.sleep(0.05)
     supervisor.stop()
     assert supervisor.status().state == "stopped" and recorded() is None
+
+
+def test_a_server_for_the_occasion_leaves_the_shared_one_s_record_and_log(tmp_path: Path) -> None:
+    shared, other = (Supervisor(name, tmp_path, build=_child, shared=name == "m") for name in ("m", "judge"))
+    for supervisor in (shared, other):
+        supervisor.start()
+        supervisor.wait_ready(20)
+    assert shared.log != other.log
+    other.stop()
+    found = recorded()
+    assert found is not None and (found.model, found.url) == ("m", shared.url)
+    shared.stop()
 
 
 def test_it_gives_up_with_the_log_s_last_words(tmp_path: Path) -> None:
