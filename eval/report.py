@@ -137,6 +137,7 @@ def _facts(told: Mapping[str, Any]) -> str:
         "Libraries": ", ".join(f"{name} {number}" for name, number in told["libraries"].items()),
         "Form": ("quick" if told["quick"] else "full")
         + (f", at most {told['limit']} of each group" if told["limit"] else "")
+        + (f", {told['concurrency']} cases in flight" if told.get("concurrency", 1) > 1 else "")
         + f", seed {told['seed']}",
         "When": f"{told['started']} to {told.get('finished', '?')}",
     }

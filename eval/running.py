@@ -210,6 +210,7 @@ def _facts(bench: Bench) -> dict[str, Any]:
         "seed": bench.seed,
         "quick": bench.quick,
         "limit": bench.limit,
+        "concurrency": bench.concurrency,
         "index": {"path": str(bench.index), "sha256": _index_identity(bench)},
     }
     if bench.has_model:

@@ -176,6 +176,8 @@ def test_measurements_are_taken_one_at_a_time(tmp_path: Path) -> None:
 
     bench = _bench(tmp_path, concurrency=8)
     assert running.run([_suite(run, repeats=True)], bench, tmp_path / "a")["suites"]["toy"]["run"] == 40
+    report.write(tmp_path / "a")
+    assert "8 cases in flight" in (tmp_path / "a" / "report.html").read_text()
 
 
 def test_kept_rows_never_cross_a_change_of_model_index_or_options(tmp_path: Path) -> None:
