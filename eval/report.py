@@ -51,8 +51,8 @@ def markdown(
     yield "| suite | figure | value [95 %] | cases |" + (" before |" if before else "")
     yield "|---|---|---|---|" + ("---|" if before else "")
     for name, suite in result["suites"].items():
-        if suite["note"]:
-            yield f"| {name} | {suite['note']} | | {suite['run']} |" + (" |" if before else "")
+        for note in _notes(suite):
+            yield f"| {name} | {note} | | {suite['run']} |" + (" |" if before else "")
         for figure, found in headlines(suite):
             old = _older(before, name, figure)
             line = f"| {name} | {figure} | {shown(found)} | {found['n']} |"
@@ -84,6 +84,12 @@ def _measured(kept: Sequence[Row]) -> Iterator[tuple[str, str, str, str]]:
         for name, value in row["shown"].get("figures", {}).items():
             goal = row["shown"]["goals"].get(name)
             yield row["id"], name, f"{value:,.4g}", f"≥ {goal:g}" if goal is not None else ""
+
+
+def _notes(suite: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before its figures: that it ended early, that cases could not be run."""
+    failed = f"{suite['errors']} cases could not be run and count as failures." if suite["errors"] else ""
+    return [note for note in (suite["note"], failed) if note]
 
 
 def headlines(suite: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -182,10 +188,10 @@ def _regressions(changes: Sequence[Difference]) -> str:
 def _headline_table(result: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
     lines = []
     for name, suite in result["suites"].items():
-        if suite["note"]:
-            lines.append(
-                f'<tr class="note"><td>{escape(suite["title"])}</td><td colspan="4">{escape(suite["note"])}</td></tr>'
-            )
+        lines += [
+            f'<tr class="note"><td>{escape(suite["title"])}</td><td colspan="4">{escape(note)}</td></tr>'
+            for note in _notes(suite)
+        ]
         for figure, found in headlines(suite):
             old = _older(before, name, figure)
             lines.append(
@@ -250,17 +256,12 @@ def _suite(name: str, suite: Mapping[str, Any], kept: Sequence[Row]) -> str:
         if "seconds" in suite
         else ""
     )
-    note = f'<p class="note">{escape(suite["note"])}</p>' if suite["note"] else ""
-    failed = (
-        f'<p class="note">{suite["errors"]} cases could not be run and count as failures.</p>'
-        if suite["errors"]
-        else ""
-    )
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in _notes(suite))
     return (
-        f'<section id="{escape(name)}"><h2>{escape(suite["title"])}</h2><p>{_prose(suite["about"])}</p>{note}{failed}'
+        f'<section id="{escape(name)}"><h2>{escape(suite["title"])}</h2><p>{_prose(suite["about"])}</p>{notes}'
         f"{_stages(suite)}{table}{_groups(suite)}{_machine(kept) or _worst(name, suite, kept)}{data}</section>"
         if suite["metrics"]
-        else f'<section id="{escape(name)}"><h2>{escape(suite["title"])}</h2>{note}</section>'
+        else f'<section id="{escape(name)}"><h2>{escape(suite["title"])}</h2>{notes}</section>'
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +53,16 @@ def test_cancel_frees_the_server(client: ChatClient) -> None:
             break
         assert time.monotonic() < deadline, lines
         time.sleep(0.2)
+
+
+def test_vllm_s_bench_measures_it(client: ChatClient, tmp_path: Path) -> None:
+    from eval import running
+    from eval.suite import Bench
+    from eval.suites import SUITES
+
+    bench = Bench(tmp_path, client, quick=True, options={"concurrencies": (2,), "price_per_hour": 0.4})
+    found = running.run([SUITES["speed"]], bench, tmp_path / "out")["suites"]["speed"]
+    assert found["errors"] == 0
+    figures = {name: figure["value"] for name, figure in found["metrics"].items()}
+    assert figures["failed requests"] == 0 and figures["tokens/s written"] > 0 and figures["cost of 1,000 answers"] > 0
+    assert figures["TTFT, p99"] >= figures["TTFT, median"] > figures["inter-token latency, median"] > 0
