@@ -252,7 +252,7 @@ def _suite(name: str, suite: Mapping[str, Any], kept: Sequence[Row]) -> str:
         else ""
     )
     data = (
-        f"<p><small>data {suite['data_sha256'][:12]}, {suite['seconds']:,.0f} s</small></p>"
+        f"<p><small>data {suite['data_sha256'][:12]}, {suite['seconds']:,.0f} s{_earlier(suite)}</small></p>"
         if "seconds" in suite
         else ""
     )
@@ -263,6 +263,11 @@ def _suite(name: str, suite: Mapping[str, Any], kept: Sequence[Row]) -> str:
         if suite["metrics"]
         else f'<section id="{escape(name)}"><h2>{escape(suite["title"])}</h2>{notes}</section>'
     )
+
+
+def _earlier(suite: Mapping[str, Any]) -> str:
+    kept = suite.get("kept", 0)
+    return f", {kept} of {suite['run']} cases kept from a run before" if kept else ""
 
 
 def _prose(text: str) -> str:

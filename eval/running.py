@@ -51,9 +51,9 @@ def run(suites: Sequence[Suite], bench: Bench, out: Path, fresh: bool = False) -
             continue
         started = time.monotonic()
         try:
-            rows, trouble = _rows(suite, bench, cases, out, fresh)
+            rows, kept, trouble = _rows(suite, bench, cases, out, fresh)
         except ServingError as error:  # it went away between two suites
-            rows, trouble = [], str(error)
+            rows, kept, trouble = [], 0, str(error)
         away = trouble or away
         files.write(
             out / "rows" / f"{suite.name}.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
@@ -62,6 +62,7 @@ def run(suites: Sequence[Suite], bench: Bench, out: Path, fresh: bool = False) -
             files.write(out / suite.name / name, text)
         result["suites"][suite.name] = _summary(suite, rows, len(cases), trouble, bench.seed) | {
             "data_sha256": _digest([_essence(case) for case in cases]),
+            "kept": kept,
             "seconds": round(time.monotonic() - started, 1),
         }
         _write(result, out)
@@ -85,25 +86,26 @@ def _weights_sha256(folder: Path) -> str:
     return provenance.sha256_of(sorted(p for p in folder.iterdir() if p.is_file()))
 
 
-def _rows(suite: Suite, bench: Bench, cases: Sequence[Case], out: Path, fresh: bool) -> tuple[list[Row], str]:
-    """The rows of the cases that were run, in their order, and what ended the suite early if something did."""
+def _rows(suite: Suite, bench: Bench, cases: Sequence[Case], out: Path, fresh: bool) -> tuple[list[Row], int, str]:
+    """The rows of the cases that were run, in their order; how many were kept from before; what ended the suite early."""
     depends = _depends(suite, bench)
     keys = {_digest([suite.kept_as or suite.name, _essence(case), depends]): case for case in cases}
-    kept = out / "rows" / f"{suite.name}.partial.jsonl"
-    shared = kept if suite.repeats or fresh else var_dir() / "eval" / f"{suite.kept_as or suite.name}.jsonl"
+    own = out / "rows" / f"{suite.name}.partial.jsonl"
+    journaled = own if suite.repeats or fresh else var_dir() / "eval" / f"{suite.kept_as or suite.name}.jsonl"
+    kept = len(keys.keys() & journal.read(journaled).keys())
     one = _careful(suite, bench, suite.prepare(bench)) if cases else None
     trouble = ""
     try:
         if one is not None:
             at_once = 1 if suite.repeats else bench.concurrency
-            journal.each(one, keys, shared, label=suite.name, unit="case", concurrency=at_once)
+            journal.each(one, keys, journaled, label=suite.name, unit="case", concurrency=at_once)
     except ServingError as error:
         trouble = str(error)
-    done = journal.read(shared)
+    done = journal.read(journaled)
     rows = [done[key] for key in keys if key in done]
-    if shared == kept and not trouble:
-        kept.unlink(missing_ok=True)
-    return rows, trouble
+    if journaled == own and not trouble:
+        own.unlink(missing_ok=True)
+    return rows, kept, trouble
 
 
 def _careful(suite: Suite, bench: Bench, one: Callable[[Case], Row]) -> Callable[[Case], Row]:

@@ -92,6 +92,9 @@ def test_a_killed_run_goes_on_and_gives_the_same_numbers(tmp_path: Path) -> None
     whole = running.run([_suite(_scored(0.6))], _bench(tmp_path), tmp_path / "b", fresh=True)
     assert sorted(asked + again) == sorted(f"c{n}" for n in range(40))  # none twice
     assert found["suites"]["toy"]["metrics"] == whole["suites"]["toy"]["metrics"]
+    assert found["suites"]["toy"]["kept"] == 25 and whole["suites"]["toy"]["kept"] == 0
+    report.write(tmp_path / "a")
+    assert "25 of 40 cases kept from a run before" in (tmp_path / "a" / "report.html").read_text()
     assert [r["id"] for r in compare.rows(tmp_path / "a", "toy")] == [f"c{n}" for n in range(40)]
     jsonschema.validate(found, SCHEMA)
 
